@@ -1,0 +1,145 @@
+"""The glossary of what can go wrong: one sentence, an HTTP status, and whether trying again can help, for each class."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field, named by its JSON pointer (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+class KilnError(Exception):
+    """Something that a user or an operator is told about by ``code``; the message is the sentence they read."""
+
+    code = "internal_error"
+    status = 500
+    retryable = False
+
+    def __init__(self, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+# What a request can do wrong
+
+
+class MalformedBody(KilnError):
+    """The body is not the JSON that the endpoint reads."""
+
+    code, status = "malformed_body", 400
+
+
+class Unauthorized(KilnError):
+    """No API key, or a wrong one."""
+
+    code, status = "unauthorized", 401
+
+
+class Forbidden(KilnError):
+    """This caller may not call: not a loopback client, and no API keys are set."""
+
+    code, status = "forbidden", 403
+
+
+class NotFound(KilnError):
+    """There is no such thing, or it belongs to somebody else; the answer is the same."""
+
+    code, status = "not_found", 404
+
+
+class Conflict(KilnError):
+    """The job is not in a state in which this can be done."""
+
+    code, status = "conflict", 409
+
+
+class BodyTooLarge(KilnError):
+    """The body is longer than the limit."""
+
+    code, status = "body_too_large", 413
+
+
+class InvalidRequest(KilnError):
+    """A field is outside what this deployment accepts; ``errors`` names it."""
+
+    code, status = "invalid_request", 422
+
+
+class IdempotencyMismatch(KilnError):
+    """The idempotency key was used before with another body."""
+
+    code, status = "idempotency_key_reused", 422
+
+
+class QueueFull(KilnError):
+    """The queue holds as many jobs as it may."""
+
+    code, status, retryable = "queue_full", 429, True
+
+
+class Unavailable(KilnError):
+    """A service that the answer needs is down."""
+
+    code, status, retryable = "unavailable", 503, True
+
+
+# What can end a job
+
+
+class StorageError(KilnError):
+    """The object store did not take or give an object."""
+
+    code, status, retryable = "storage_unavailable", 503, True
+
+
+class OutOfDeviceMemory(KilnError):
+    """The picture does not fit into the device's memory."""
+
+    code = "out_of_memory"
+
+
+class NumericalError(KilnError):
+    """The latents became NaN or infinite."""
+
+    code = "numerical_error"
+
+
+class WorkerLost(KilnError):
+    """Workers died or went silent with this job too often. Written by the sweeper, never raised."""
+
+    code = "worker_lost"
+
+
+class DeadlinePassed(KilnError):
+    """One attempt ran longer than KILN_JOB_SECONDS."""
+
+    code = "job_deadline_passed"
+
+
+class ModelNotLoadable(KilnError):
+    """A part of a model cannot be loaded: says which, from where, and why."""
+
+    code = "model_not_loadable"
+
+
+# Why a stage stops early: not errors of the job
+
+
+class Interrupted(Exception):
+    """Base of the reasons for which a running job gives up its seat between two steps."""
+
+
+class JobCanceled(Interrupted):
+    """Its user asked for it."""
+
+
+class WorkerDraining(Interrupted):
+    """The worker is asked to stop."""
+
+
+class LeaseLost(Interrupted):
+    """Another worker may hold the job now: nothing more may be written."""

@@ -1,0 +1,101 @@
+"""Every knob of Kiln, read once from KILN_* environment variables (or a .env file) and passed down, never global."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from common.models import BUILT_IN, ModelEntry
+
+
+class Settings(BaseSettings):
+    """Frozen settings. A field without a default must be given; the README's table is made from these fields."""
+
+    model_config = SettingsConfigDict(env_prefix="KILN_", env_file=".env", extra="ignore", frozen=True)
+
+    # Where things are
+    database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
+    broker_url: SecretStr = Field(description="Redis or Valkey, as redis://:password@host:port/0")
+    s3_endpoint_url: str = Field(description="S3-compatible storage as the API and the workers reach it")
+    s3_public_url: str = Field(
+        default="", description="the same storage as clients reach it, for presigned URLs; empty: s3_endpoint_url"
+    )
+    s3_access_key: SecretStr = Field(description="S3 access key")
+    s3_secret_key: SecretStr = Field(description="S3 secret key")
+    s3_bucket: str = Field(default="kiln", description="bucket of the pictures; made when missing")
+    s3_region: str = Field(default="us-east-1", description="S3 region name")
+    home: Path = Field(default=Path(".kiln"), description="folder of local services, run.json and fetched models")
+
+    # Who may call
+    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default={}, description="owner:key pairs, separated by commas; unset: only loopback clients are served"
+    )
+
+    # What can be asked for
+    model: str = Field(default="demo", description="model of jobs that name none")
+    models: dict[str, ModelEntry] = Field(
+        default={}, description="JSON object of further models (or other parts for known ones) by name"
+    )
+    max_prompt_characters: int = Field(default=2000, description="characters of a prompt")
+    min_side: int = Field(default=64, description="pixels of a picture's shorter side")
+    max_side: int = Field(default=1024, description="pixels of a picture's longer side")
+    max_pixels: int = Field(default=1024 * 1024, description="pixels of a picture in all")
+    max_steps: int = Field(default=500, description="inference steps")
+    max_guidance: float = Field(default=30.0, description="guidance scale")
+    max_images: int = Field(default=8, description="pictures of one job")
+    max_metadata: int = Field(default=16, description="metadata pairs of one job")
+    max_body_bytes: int = Field(default=1 << 20, description="bytes of a request body")
+    max_queued: int = Field(default=1_000_000, description="queued jobs in all; beyond it new ones get 429")
+    presign_seconds: int = Field(default=900, description="life of a presigned picture URL")
+
+    # How workers run
+    serve: Annotated[list[str], NoDecode] = Field(
+        default=[], description="models that a worker loads, separated by commas; empty: the default model"
+    )
+    device: str = Field(default="auto", description="cuda, cuda:1, mps or cpu; auto picks the first there is")
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
+        default="auto", description="number format of the weights; auto: float16 on CUDA, else float32"
+    )
+    seats: int = Field(default=2, ge=1, description="jobs that a worker has in hand at once")
+    lease_seconds: float = Field(default=60, description="a running job whose worker is silent this long is taken back")
+    heartbeat_seconds: float = Field(default=15, description="pause between two signs of life of a worker")
+    sweep_seconds: float = Field(default=5, description="pause between two rounds of the sweeper")
+    stall_seconds: float = Field(default=120, description="one device call longer than this ends the worker")
+    job_seconds: float = Field(default=6 * 3600, description="longest run of one attempt at a job")
+    max_failures: int = Field(default=4, description="crashes or errors that a job survives, less one")
+
+    # How it tells
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_format: Literal["console", "json"] = Field(default="console", description="form of log lines")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        """Accept ``a,b`` for KILN_SERVE and ``owner:key,owner:key`` for KILN_API_KEYS."""
+        split = dict(values)
+        if isinstance(serve := split.get("serve"), str):
+            split["serve"] = [name.strip() for name in serve.split(",") if name.strip()]
+        if isinstance(keys := split.get("api_keys"), str):
+            pairs = [pair.strip().partition(":") for pair in keys.split(",") if pair.strip()]
+            if any(not owner or not key for owner, _, key in pairs):
+                raise ValueError("KILN_API_KEYS must read owner:key,owner:key")
+            split["api_keys"] = {owner: key for owner, _, key in pairs}
+        return split
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        for name in [self.model, *self.serve]:
+            if name not in self.registry:
+                raise ValueError(f"model {name!r} is not in the registry; known: {', '.join(self.registry)}")
+        return self
+
+    @property
+    def registry(self) -> dict[str, ModelEntry]:
+        """Every model by name: the built-in ones, overlaid with KILN_MODELS."""
+        return {**BUILT_IN, **self.models}
+
+    @property
+    def served(self) -> list[str]:
+        """The models that a worker of these settings loads."""
+        return self.serve or [self.model]
