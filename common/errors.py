@@ -1,4 +1,4 @@
-"""The glossary of what can go wrong: one sentence, an HTTP status, and whether trying again can help, for each class."""
+"""The glossary of what can go wrong: for each class a sentence, an HTTP status, and whether trying again can help."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,11 @@ class KilnError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
+
+
+def as_json(error: KilnError) -> dict[str, str | bool]:
+    """How a failed job's row tells its error."""
+    return {"code": error.code, "message": error.detail, "retryable": error.retryable}
 
 
 # What a request can do wrong

@@ -1,21 +1,28 @@
 """Every knob of Kiln, read once from KILN_* environment variables (or a .env file) and passed down, never global."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from common.models import BUILT_IN, ModelEntry
 
 
-class Settings(BaseSettings):
+class DatabaseSettings(BaseSettings):
+    """What a migration needs, and nothing else."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KILN_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
+
+
+class Settings(DatabaseSettings):
     """Frozen settings. A field without a default must be given; the README's table is made from these fields."""
 
-    model_config = SettingsConfigDict(env_prefix="KILN_", env_file=".env", extra="ignore", frozen=True)
-
     # Where things are
-    database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
     broker_url: SecretStr = Field(description="Redis or Valkey, as redis://:password@host:port/0")
     s3_endpoint_url: str = Field(description="S3-compatible storage as the API and the workers reach it")
     s3_public_url: str = Field(
@@ -99,3 +106,15 @@ class Settings(BaseSettings):
     def served(self) -> list[str]:
         """The models that a worker of these settings loads."""
         return self.serve or [self.model]
+
+
+Read = TypeVar("Read", bound=DatabaseSettings)
+
+
+def read_settings(kind: type[Read]) -> Read:
+    """Settings from the environment; SystemExit with one plain line for each that is missing or wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        lines = [f"KILN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise SystemExit("Kiln's settings are not complete:\n  " + "\n  ".join(lines)) from None

@@ -2,21 +2,12 @@
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from PIL import Image
 
-from common.jobs.spec import JobSpec
+from common.jobs.lease import Claim, StoredImage
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job this worker holds: which one, which attempt, and the token that every later write must show."""
-
-    job_id: UUID
-    attempt: int
-    token: UUID
-    spec: JobSpec
+__all__ = ["Claim", "Enhanced", "Rendered", "Scored", "StoredImage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +35,3 @@ class Scored:
     clip_scores: tuple[float, ...]
     final_scores: tuple[float, ...]
     kept: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """One picture as the images table records it. A picture that keep_best dropped has no object: its key is None."""
-
-    index: int
-    seed: int
-    width: int
-    height: int
-    clip_score: float
-    key: str | None = None
-    thumbnail_key: str | None = None
-    content_type: str | None = None
-    bytes: int | None = None
-    sha256: str | None = None

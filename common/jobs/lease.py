@@ -1,0 +1,257 @@
+"""The life of a claimed job: claim, extend, save, succeed, retry, fail, cancel, park. The sweep is in sweep.py.
+
+Every write after the claim shows the lease's token in its WHERE clause. "No row changed" means that the lease is
+lost, never success. Time is the database's clock throughout: clocks give liveness, the token gives safety.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, literal, null, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.elements import ColumnElement
+
+from common.db import transaction
+from common.errors import KilnError, LeaseLost, as_json
+from common.ids import new_id
+from common.jobs.spec import JobSpec
+from common.jobs.state import Lane, Stage, Status
+from common.jobs.tables import images, is_queued, is_running, jobs
+
+_CLOCK = func.clock_timestamp()
+_NO_LEASE: dict[str, None] = {"lease_token": None, "lease_expires_at": None, "run_deadline_at": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job this worker holds: which one, which attempt, and the token that every later write must show."""
+
+    job_id: UUID
+    attempt: int
+    token: UUID
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One picture as the images table records it. A picture that keep_best dropped has no object: its key is None."""
+
+    index: int
+    seed: int
+    width: int
+    height: int
+    clip_score: float
+    key: str | None = None
+    thumbnail_key: str | None = None
+    content_type: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+def claim_job(
+    engine: Engine,
+    *,
+    worker: str,
+    models: Sequence[str],
+    lanes: Sequence[Lane] = tuple(Lane),
+    lease_seconds: float,
+    job_seconds: float,
+    oldest: bool = False,
+) -> Claim | None:
+    """Take the next job that is due, or None. One statement: rivals skip each other's locked rows.
+
+    The order is lane, priority, turn. With ``oldest`` the job that was submitted first goes first instead:
+    claimed so now and then, no job starves behind an endless stream of more urgent ones.
+    """
+    token = uuid4()
+    order = [jobs.c.id] if oldest else [jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.turn, jobs.c.id]
+    first = (
+        select(jobs.c.id)
+        .where(
+            is_queued,
+            jobs.c.not_before <= _CLOCK,
+            func.coalesce(jobs.c.deadline > _CLOCK, True),
+            jobs.c.model.in_(models),
+            jobs.c.lane.in_(lanes),
+        )
+        .order_by(*order)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("first")
+    )
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == first.c.id, is_queued)
+        .values(
+            status=Status.RUNNING,
+            attempt=jobs.c.attempt + 1,
+            lease_token=token,
+            lease_expires_at=_CLOCK + timedelta(seconds=lease_seconds),
+            run_deadline_at=_CLOCK + timedelta(seconds=job_seconds),
+            worker=worker,
+            started_at=_CLOCK,
+            stage=None,
+            progress_done=0,
+        )
+        .returning(jobs.c.id, jobs.c.attempt, jobs.c.spec)
+    )
+    with transaction(engine) as connection:
+        row = connection.execute(statement).one_or_none()
+    return Claim(row.id, row.attempt, token, JobSpec.from_json(row.spec)) if row else None
+
+
+def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) -> dict[UUID, bool]:
+    """Prolong every lease of ``tokens`` that still stands: token -> has its user asked to cancel?
+
+    A token missing from the answer is lost. A lease that ran out and was not taken is prolonged too, or a database
+    outage would kill good work; none is prolonged beyond its run deadline.
+    """
+    statement = (
+        update(jobs)
+        .where(jobs.c.lease_token.in_(tokens), is_running)
+        .values(lease_expires_at=func.least(_CLOCK + timedelta(seconds=lease_seconds), jobs.c.run_deadline_at))
+        .returning(jobs.c.lease_token, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
+    )
+    with transaction(engine) as connection:
+        return {row.lease_token: row.cancel for row in connection.execute(statement)}
+
+
+def cancel_requested(engine: Engine, claim: Claim) -> bool:
+    """Has the job's user asked to cancel? Raises LeaseLost where the lease no longer stands. Writes nothing."""
+    statement = select(jobs.c.cancel_requested_at.is_not(None)).where(_held(claim))
+    with transaction(engine) as connection:
+        answer: bool | None = connection.execute(statement).scalar_one_or_none()
+    if answer is None:
+        raise _lost(claim)
+    return answer
+
+
+def save(engine: Engine, claim: Claim, *, stage: Stage, done: int, texts: Mapping[str, str] | None = None) -> bool:
+    """Record how far the job is: its stage, U-Net evaluations done, and texts (styled and enhanced prompt).
+
+    Returns whether its user has asked to cancel. Raises LeaseLost.
+    """
+    values = {"stage": stage, "progress_done": done, **(texts or {})}
+    row = _write(engine, claim, values, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
+    return bool(row.cancel)
+
+
+def succeed(
+    engine: Engine,
+    claim: Claim,
+    stored: Sequence[StoredImage],
+    *,
+    recipe: Mapping[str, Any],
+    timings: Mapping[str, Any],
+) -> Status:
+    """Finish the job with its images, in one transaction; the objects exist already.
+
+    Returns SUCCEEDED, or CANCELED where the cancel came first: then no image is recorded. Repeating it after a
+    broken connection is safe: a finish of this same attempt that took effect is recognised. Raises LeaseLost.
+    """
+    asked = jobs.c.cancel_requested_at.is_not(None)
+    statement = (
+        update(jobs)
+        .where(_held(claim))
+        .values(
+            status=case((asked, Status.CANCELED), else_=Status.SUCCEEDED),
+            recipe=dict(recipe),
+            timings=dict(timings),
+            stage=None,
+            finished_at=_CLOCK,
+            **_NO_LEASE,
+        )
+        .returning(jobs.c.status)
+    )
+    with transaction(engine) as connection:
+        status = connection.execute(statement).scalar_one_or_none()
+        if status is None:
+            return _earlier_finish(connection, claim)
+        if status == Status.SUCCEEDED:
+            rows = [{"job_id": claim.job_id, "id": new_id(), "kept": s.key is not None, **asdict(s)} for s in stored]
+            connection.execute(insert(images), rows)
+    return Status(status)
+
+
+def fail(engine: Engine, claim: Claim, error: KilnError) -> None:
+    """End the job: trying again would not help. Raises LeaseLost."""
+    _write(engine, claim, _ended(Status.FAILED) | {"failures": jobs.c.failures + 1, "error": as_json(error)})
+
+
+def retry(engine: Engine, claim: Claim, error: KilnError, *, delay_seconds: float, max_failures: int) -> Status:
+    """Give the job back after an error that may pass; a failure is charged.
+
+    Returns QUEUED, or FAILED where its failures are used up, or CANCELED where that was asked. Raises LeaseLost.
+    """
+    row = _write(engine, claim, charge(error, delay_seconds, max_failures), jobs.c.status)
+    return Status(row.status)
+
+
+def cancel(engine: Engine, claim: Claim) -> None:
+    """End the job as its user asked. Raises LeaseLost."""
+    _write(engine, claim, _ended(Status.CANCELED))
+
+
+def park(engine: Engine, claim: Claim) -> None:
+    """Give the job back unharmed, as a worker does that is asked to stop: no failure is charged. Raises LeaseLost."""
+    asked = jobs.c.cancel_requested_at.is_not(None)
+    values = _NO_LEASE | {
+        "status": case((asked, Status.CANCELED), else_=Status.QUEUED),
+        "finished_at": case((asked, _CLOCK)),
+        "stage": None,
+        "published_at": None,
+    }
+    _write(engine, claim, values)
+
+
+def charge(error: KilnError, delay_seconds: Any, max_failures: int) -> dict[str, Any]:
+    """One failure more: canceled if asked, failed if it was the last, else queued again after the delay."""
+    asked = jobs.c.cancel_requested_at.is_not(None)
+    used_up = jobs.c.failures + 1 >= max_failures
+    return _NO_LEASE | {
+        "status": case((asked, Status.CANCELED), (used_up, Status.FAILED), else_=Status.QUEUED),
+        "failures": jobs.c.failures + 1,
+        "error": case((and_(~asked, used_up), literal(as_json(error), JSONB)), else_=null()),
+        "finished_at": case((asked | used_up, _CLOCK)),
+        "not_before": _CLOCK + func.make_interval(0, 0, 0, 0, 0, 0, delay_seconds),
+        "stage": None,
+        "published_at": None,
+    }
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    """The guard of every write: this job, this token, still running."""
+    return and_(jobs.c.id == claim.job_id, jobs.c.lease_token == claim.token, is_running)
+
+
+def _write(engine: Engine, claim: Claim, values: Mapping[str, Any], *answer: ColumnElement[Any]) -> Row[Any]:
+    """Update the held row and return ``answer`` from it, or raise LeaseLost."""
+    statement = update(jobs).where(_held(claim)).values(values).returning(jobs.c.id, *answer)
+    with transaction(engine) as connection:
+        row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise _lost(claim)
+    return row
+
+
+def _ended(status: Status) -> dict[str, Any]:
+    return _NO_LEASE | {"status": status, "stage": None, "finished_at": _CLOCK}
+
+
+def _earlier_finish(connection: Connection, claim: Claim) -> Status:
+    """What became of this attempt, where an earlier finish of it took effect unseen; else LeaseLost."""
+    row = connection.execute(
+        select(jobs.c.status).where(
+            jobs.c.id == claim.job_id, jobs.c.attempt == claim.attempt, jobs.c.status == Status.SUCCEEDED
+        )
+    ).one_or_none()
+    if row is None:
+        raise _lost(claim)
+    return Status.SUCCEEDED
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(f"job {claim.job_id}: the lease of attempt {claim.attempt} no longer stands")

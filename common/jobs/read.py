@@ -1,0 +1,146 @@
+"""An owner and an id in, jobs and pictures out. Reads only; what belongs to others is not there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, Row, select, tuple_
+from sqlalchemy.sql.elements import ColumnElement
+
+from common.db import transaction
+from common.jobs.spec import JobSpec
+from common.jobs.state import Status
+from common.jobs.tables import images, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One picture of a succeeded job. ``key`` is None where keep_best dropped it."""
+
+    id: UUID
+    job_id: UUID
+    index: int
+    seed: int
+    width: int
+    height: int
+    clip_score: float
+    key: str | None
+    thumbnail_key: str | None
+    content_type: str | None
+    bytes: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it stands in its row, with its images."""
+
+    id: UUID
+    spec: JobSpec
+    status: Status
+    lane: str
+    priority: int
+    not_before: datetime
+    deadline: datetime | None
+    metadata: Mapping[str, str]
+    batch_id: UUID | None
+    retried_from: UUID | None
+    attempt: int
+    worker: str | None
+    stage: str | None
+    progress_done: int
+    progress_total: int
+    styled_prompt: str | None
+    enhanced_prompt: str | None
+    recipe: Mapping[str, Any] | None
+    timings: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    images: tuple[Image, ...]
+
+
+def get_job(engine: Engine, owner: str, job_id: UUID) -> Job | None:
+    """The owner's job, or None."""
+    found = _select_jobs(engine, (jobs.c.id == job_id) & (jobs.c.owner == owner), limit=1)
+    return found[0] if found else None
+
+
+def list_jobs(
+    engine: Engine,
+    owner: str,
+    *,
+    status: Status | None = None,
+    batch_id: UUID | None = None,
+    after: UUID | None = None,
+    limit: int,
+) -> tuple[list[Job], bool]:
+    """The owner's jobs, newest first, those older than ``after``; and whether there are more."""
+    wanted = jobs.c.owner == owner
+    if status is not None:
+        wanted &= jobs.c.status == status
+    if batch_id is not None:
+        wanted &= jobs.c.batch_id == batch_id
+    if after is not None:
+        wanted &= jobs.c.id < after
+    found = _select_jobs(engine, wanted, limit=limit + 1)
+    return found[:limit], len(found) > limit
+
+
+def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:
+    """The picture, where it belongs to a job of this owner."""
+    statement = select(images).join(jobs).where(images.c.id == image_id, jobs.c.owner == owner)
+    with transaction(engine) as connection:
+        row = connection.execute(statement).one_or_none()
+    return _as_image(row) if row else None
+
+
+def list_images(
+    engine: Engine, owner: str, *, min_clip_score: float | None, best_first: bool, after: UUID | None, limit: int
+) -> tuple[list[Image], bool]:
+    """The owner's kept pictures, newest or best first; and whether there are more."""
+    wanted = (jobs.c.owner == owner) & images.c.kept
+    if min_clip_score is not None:
+        wanted &= images.c.clip_score >= min_clip_score
+    order: list[ColumnElement[Any]] = [images.c.id.desc()]
+    if best_first:
+        order.insert(0, images.c.clip_score.desc())
+    if after is not None:
+        wanted &= _beyond(after, best_first)
+    statement = select(images).join(jobs).where(wanted).order_by(*order).limit(limit + 1)
+    with transaction(engine) as connection:
+        found = [_as_image(row) for row in connection.execute(statement)]
+    return found[:limit], len(found) > limit
+
+
+def _select_jobs(engine: Engine, wanted: ColumnElement[bool], *, limit: int) -> list[Job]:
+    with transaction(engine) as connection:
+        rows = connection.execute(select(jobs).where(wanted).order_by(jobs.c.id.desc()).limit(limit)).all()
+        done = [row.id for row in rows if row.status == Status.SUCCEEDED]
+        pictures = (
+            connection.execute(select(images).where(images.c.job_id.in_(done)).order_by(images.c.index)).all()
+            if done
+            else []
+        )
+    return [_as_job(row, [_as_image(picture) for picture in pictures if picture.job_id == row.id]) for row in rows]
+
+
+def _as_job(row: Row[Any], pictures: Sequence[Image]) -> Job:
+    values = {name: row._mapping[name] for name in Job.__dataclass_fields__ if name not in ("spec", "images")}
+    values["status"] = Status(values["status"])
+    return Job(spec=JobSpec.from_json(row.spec), images=tuple(pictures), **values)
+
+
+def _as_image(row: Row[Any]) -> Image:
+    return Image(**{name: row._mapping[name] for name in Image.__dataclass_fields__})
+
+
+def _beyond(after: UUID, best_first: bool) -> ColumnElement[bool]:
+    """Past the picture ``after`` in the list's order."""
+    if not best_first:
+        return images.c.id < after
+    score = select(images.c.clip_score).where(images.c.id == after).scalar_subquery()
+    return tuple_(images.c.clip_score, images.c.id) < tuple_(score, after)

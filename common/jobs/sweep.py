@@ -1,0 +1,91 @@
+"""One round of the sweeper: dead leases taken back, deadlines enforced, unsent messages named. Two at once are safe."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Engine, func, select, update
+
+from common.db import transaction
+from common.errors import WorkerLost
+from common.jobs.lease import charge
+from common.jobs.state import Status
+from common.jobs.tables import is_queued, is_running, jobs
+from common.jobs.workers import forget_workers
+
+_FORGET_WORKERS_AFTER = 24 * 3600
+_REPUBLISH_AFTER = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one round did, in jobs and workers."""
+
+    returned: int
+    expired: int
+    forgotten: int
+
+
+def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
+    """Take back dead leases, expire what its deadline overtook, forget workers silent for a day."""
+    return Swept(
+        returned=return_expired(engine, lease_seconds=lease_seconds, max_failures=max_failures),
+        expired=expire_overdue(engine),
+        forgotten=forget_workers(engine, silent_seconds=_FORGET_WORKERS_AFTER),
+    )
+
+
+def return_expired(engine: Engine, *, lease_seconds: float, max_failures: int, limit: int = 500) -> int:
+    """Take back jobs whose lease ran out, charging a failure each; returns how many.
+
+    Locks and re-checks in one statement, so a late heartbeat or finish wins or loses as a whole. Waits one lease
+    after a restart of the server, when every lease looks expired though the workers are well.
+    """
+    clock = func.clock_timestamp()
+    dead = (
+        select(jobs.c.id)
+        .where(
+            is_running,
+            jobs.c.lease_expires_at <= clock,
+            func.pg_postmaster_start_time() < clock - timedelta(seconds=lease_seconds),
+        )
+        .order_by(jobs.c.lease_expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("dead")
+    )
+    error = WorkerLost("the worker went silent or died with this job, and its attempts are used up")
+    delay = func.least(300, 2 * func.power(2, jobs.c.failures)) * (0.5 + func.random())
+    statement = update(jobs).where(jobs.c.id == dead.c.id, is_running).values(charge(error, delay, max_failures))
+    with transaction(engine) as connection:
+        return connection.execute(statement).rowcount
+
+
+def expire_overdue(engine: Engine) -> int:
+    """End queued jobs whose deadline has passed; returns how many."""
+    clock = func.clock_timestamp()
+    statement = update(jobs).where(is_queued, jobs.c.deadline <= clock).values(status=Status.EXPIRED, finished_at=clock)
+    with transaction(engine) as connection:
+        return connection.execute(statement).rowcount
+
+
+def take_unpublished(engine: Engine, model: str, limit: int) -> int:
+    """Mark up to ``limit`` jobs that are due and whose message was never sent or may be lost; returns how many.
+
+    The caller sends as many messages. If it dies in between, the jobs are taken again half a minute later.
+    """
+    clock = func.clock_timestamp()
+    unsent = (
+        select(jobs.c.id)
+        .where(
+            is_queued,
+            jobs.c.model == model,
+            jobs.c.not_before <= clock,
+            func.coalesce(jobs.c.published_at < clock - _REPUBLISH_AFTER, True),
+        )
+        .order_by(jobs.c.not_before)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("unsent")
+    )
+    with transaction(engine) as connection:
+        return connection.execute(update(jobs).where(jobs.c.id == unsent.c.id).values(published_at=clock)).rowcount

@@ -1,0 +1,137 @@
+"""The tables as SQLAlchemy sees them. Migrations make them; a test compares the two."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+
+_clock = text("clock_timestamp()")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    # what to do
+    Column("spec", JSONB, nullable=False),
+    Column("spec_digest", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("batch_id", Uuid),
+    Column("retried_from", Uuid),
+    Column("idempotency_key", Text),
+    Column("fingerprint", Text, nullable=False),
+    # when to do it
+    Column("status", Text, nullable=False, server_default="queued"),
+    Column("lane", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+    Column("not_before", DateTime(timezone=True), nullable=False, server_default=_clock),
+    Column("deadline", DateTime(timezone=True)),
+    Column("published_at", DateTime(timezone=True)),
+    # who does it
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("lease_token", Uuid),
+    Column("lease_expires_at", DateTime(timezone=True)),
+    Column("run_deadline_at", DateTime(timezone=True)),
+    Column("cancel_requested_at", DateTime(timezone=True)),
+    Column("worker", Text),
+    # how far it is
+    Column("stage", Text),
+    Column("progress_done", Integer, nullable=False, server_default="0"),
+    Column("progress_total", Integer, nullable=False),
+    Column("styled_prompt", Text),
+    Column("enhanced_prompt", Text),
+    Column("recipe", JSONB(none_as_null=True)),
+    Column("timings", JSONB(none_as_null=True)),
+    Column("error", JSONB(none_as_null=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    UniqueConstraint("owner", "idempotency_key", name="jobs_idempotency"),
+    CheckConstraint(
+        "status IN ('queued', 'running', 'succeeded', 'failed', 'canceled', 'expired')", name="jobs_status_known"
+    ),
+    CheckConstraint("lane IN ('interactive', 'batch')", name="jobs_lane_known"),
+    CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="jobs_running_has_token"),
+    CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="jobs_token_has_expiry"),
+    CheckConstraint("(status IN ('queued', 'running')) = (finished_at IS NULL)", name="jobs_terminal_has_finished_at"),
+    CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="jobs_failed_has_error"),
+)
+
+# Written out, not bound as parameters: only so can every plan use the partial indexes below
+is_queued = jobs.c.status == literal_column("'queued'")
+is_running = jobs.c.status == literal_column("'running'")
+
+# The claim walks this in order; DESC puts 'interactive' before 'batch'.
+Index(
+    "jobs_claim",
+    jobs.c.lane.desc(),
+    jobs.c.priority.desc(),
+    jobs.c.turn,
+    jobs.c.id,
+    postgresql_where=text("status = 'queued'"),
+)
+Index("jobs_turn", jobs.c.lane, jobs.c.owner, jobs.c.turn, postgresql_where=text("status = 'queued'"))
+Index("jobs_virtual_time", jobs.c.lane, jobs.c.turn, postgresql_where=text("status = 'queued'"))
+Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("status = 'queued'"))
+Index("jobs_deadline", jobs.c.deadline, postgresql_where=text("status = 'queued' AND deadline IS NOT NULL"))
+Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'running'"))
+Index("jobs_owner", jobs.c.owner, jobs.c.id)
+
+images = Table(
+    "images",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("index", SmallInteger, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("seed", BigInteger, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("clip_score", Double, nullable=False),
+    # what keep_best dropped keeps its row and score, and has no object
+    Column("kept", Boolean, nullable=False),
+    Column("key", Text),
+    Column("thumbnail_key", Text),
+    Column("content_type", Text),
+    Column("bytes", Integer),
+    Column("sha256", Text),
+    CheckConstraint(
+        "kept = (key IS NOT NULL AND thumbnail_key IS NOT NULL AND content_type IS NOT NULL"
+        " AND bytes IS NOT NULL AND sha256 IS NOT NULL)",
+        name="images_kept_has_object",
+    ),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("models", ARRAY(Text), nullable=False),
+    Column("device", Text, nullable=False),
+    Column("seats", Integer, nullable=False),
+    Column("evaluations_per_second", Double),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+)

@@ -1,0 +1,87 @@
+"""Which worker processes there are: they enter themselves, give signs of life, and leave. By the database's clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.elements import ColumnElement
+
+from common.db import transaction
+from common.jobs.tables import is_running, jobs, workers
+
+WorkerState = Literal["starting", "ready", "stopping", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker process and what it is doing."""
+
+    id: str
+    state: WorkerState
+    detail: str
+    models: tuple[str, ...]
+    device: str
+    seats: int
+    running: int
+    evaluations_per_second: float | None
+    started_at: datetime
+    seen_at: datetime
+
+
+def record_worker(
+    engine: Engine,
+    worker_id: str,
+    *,
+    state: WorkerState,
+    models: Sequence[str],
+    device: str,
+    seats: int,
+    detail: str = "",
+    evaluations_per_second: float | None = None,
+) -> None:
+    """Enter the worker, or renew its sign of life and what is known of it."""
+    entry = {
+        "state": state,
+        "detail": detail,
+        "models": list(models),
+        "device": device,
+        "seats": seats,
+        "evaluations_per_second": evaluations_per_second,
+    }
+    statement = (
+        insert(workers)
+        .values(id=worker_id, **entry)
+        .on_conflict_do_update(index_elements=["id"], set_=entry | {"seen_at": func.clock_timestamp()})
+    )
+    with transaction(engine) as connection:
+        connection.execute(statement)
+
+
+def remove_worker(engine: Engine, worker_id: str) -> None:
+    """Strike out a worker that has stopped in good order."""
+    with transaction(engine) as connection:
+        connection.execute(delete(workers).where(workers.c.id == worker_id))
+
+
+def forget_workers(engine: Engine, *, silent_seconds: float) -> int:
+    """Strike out workers silent for so long that nobody asks for them any more; returns how many."""
+    with transaction(engine) as connection:
+        return connection.execute(delete(workers).where(~alive(silent_seconds))).rowcount
+
+
+def list_workers(engine: Engine, *, alive_seconds: float) -> list[Worker]:
+    """Workers that gave a sign of life within ``alive_seconds``, the newest first."""
+    running = select(func.count()).where(is_running, jobs.c.worker == workers.c.id).scalar_subquery()
+    statement = (
+        select(workers, running.label("running")).where(alive(alive_seconds)).order_by(workers.c.started_at.desc())
+    )
+    with transaction(engine) as connection:
+        return [Worker(**{**row._mapping, "models": tuple(row.models)}) for row in connection.execute(statement)]
+
+
+def alive(seconds: float) -> ColumnElement[bool]:
+    """The condition that a worker's last sign of life is at most ``seconds`` old."""
+    return workers.c.seen_at > func.clock_timestamp() - timedelta(seconds=seconds)
