@@ -1,0 +1,167 @@
+"""The Python client: a prompt in, a job and its pictures out. Talks to one Kiln API over HTTP.
+
+with Kiln() as kiln:
+    job = kiln.wait(kiln.submit("a lighthouse in fog", style="anime")["id"])
+    picture = kiln.image(job["images"][0])
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx2
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from client.address import find_api
+from client.errors import DamagedPicture, Unreachable
+from client.transport import Transport, retry_after
+
+Job = dict[str, Any]  # a job as the API tells it; docs at <API>/docs
+
+FINISHED = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+_PAGE = 100  # jobs asked for at once
+_PATIENCE = 60  # seconds for which a waiting client bears an API that is away
+
+
+class Kiln:
+    """One Kiln API. Without arguments: KILN_API_URL and KILN_API_KEY, else what `kiln up` started here.
+
+    Every method raises KilnApiError when the API refuses, and Unreachable when it cannot be reached.
+    """
+
+    def __init__(self, base_url: str | None = None, api_key: str | None = None) -> None:
+        self._api = Transport(find_api(base_url), api_key or os.environ.get("KILN_API_KEY") or None)
+        self.base_url = self._api.base_url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._api.close()
+
+    def submit(self, prompt: str, **fields: Any) -> Job:
+        """Queue one job and return it. ``fields`` are those of POST /v1/jobs; what is left out gets its default."""
+        return self._create("/v1/jobs", {"prompt": prompt, **fields})
+
+    def job(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return self._read(_path(job_id))
+
+    def jobs(self, status: str | None = None, limit: int | None = None, after: str | None = None) -> Iterator[Job]:
+        """Jobs in the API's order, at most ``limit``, fetched page by page; ``after`` is the last id already seen."""
+        return islice(self._pages(status, min(limit or _PAGE, _PAGE), after), limit)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask that the job stops. A finished job is returned as it is."""
+        return _object(self._api.call("POST", f"{_path(job_id)}/cancel"))
+
+    def retry(self, job_id: str, **overrides: Any) -> Job:
+        """Queue a new job with the input of another, changed by ``overrides``."""
+        return self._create(f"{_path(job_id)}/retry", overrides)
+
+    def delete(self, job_id: str) -> None:
+        """Remove a finished job and its pictures."""
+        self._api.call("DELETE", _path(job_id))
+
+    def wait(self, job_id: str, on_update: Callable[[Job], object] | None = None, timeout: float | None = None) -> Job:
+        """The job once it is finished; ``on_update`` sees every answer. Raises TimeoutError after ``timeout`` s."""
+        start, answer = time.monotonic(), self._api.call("GET", _path(job_id))
+        patient = Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_delay(_PATIENCE),
+            wait=wait_fixed(1),
+            reraise=True,
+        )
+        while True:
+            job = _object(answer)
+            if on_update:
+                on_update(job)
+            if job["status"] in FINISHED:
+                return job
+            waited = time.monotonic() - start
+            if timeout is not None and waited >= timeout:
+                raise TimeoutError(f"Job {job_id} is still {job['status']} (stage {job['stage']}); it goes on.")
+            time.sleep(pause_between_polls(waited, retry_after(answer), timeout))
+            answer = patient(self._api.call, "GET", _path(job_id))
+
+    def image(self, image: dict[str, Any]) -> bytes:
+        """The bytes of one of a job's ``images``. Raises DamagedPicture when they are not those of its sha256."""
+        path = f"/v1/images/{quote(image['id'], safe='')}/content"
+        try:
+            content = self._api.call("GET", path, follow=True).content
+        except Unreachable:  # the storage may be out of this client's reach, but never out of the API's
+            content = self._api.call("GET", path, params={"proxy": 1}).content
+        found = hashlib.sha256(content).hexdigest()
+        if found != image["sha256"]:
+            raise DamagedPicture(f"Picture {image['id']} arrived damaged: sha256 {found}, not {image['sha256']}.")
+        return content
+
+    def models(self) -> dict[str, Any]:
+        return self._read("/v1/models")
+
+    def styles(self) -> dict[str, Any]:
+        return self._read("/v1/styles")
+
+    def schedulers(self) -> dict[str, Any]:
+        return self._read("/v1/schedulers")
+
+    def defaults(self) -> dict[str, Any]:
+        return self._read("/v1/defaults")
+
+    def queue(self) -> dict[str, Any]:
+        return self._read("/v1/queue")
+
+    def workers(self) -> dict[str, Any]:
+        return self._read("/v1/workers")
+
+    def ready(self) -> dict[str, Any]:
+        """What /readyz says, whether or not it is ready."""
+        return _object(self._api.call("GET", "/readyz", accept=(503,)))
+
+    def _read(self, path: str) -> dict[str, Any]:
+        return _object(self._api.call("GET", path))
+
+    def _create(self, path: str, body: dict[str, Any]) -> Job:
+        # The key makes the call safe to repeat: an answer lost on the way never makes a second job.
+        return _object(self._api.call("POST", path, body=body, headers={"Idempotency-Key": str(uuid.uuid4())}))
+
+    def _pages(self, status: str | None, size: int, after: str | None) -> Iterator[Job]:
+        while True:
+            params = {"status": status, "limit": size, "after": after}
+            page = _object(self._api.call("GET", "/v1/jobs", params={k: v for k, v in params.items() if v is not None}))
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = page["last_id"]
+
+
+def pause_between_polls(waited: float, asked: float | None, timeout: float | None) -> float:
+    """Seconds: a twentieth of those waited so far (0.1 to 2), what the API asked for, or what the timeout leaves."""
+    pause = max(min(waited / 20, 2.0), 0.1, asked or 0.0)
+    return pause if timeout is None else min(pause, timeout - waited)
+
+
+def _path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _object(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        data = answer.json()
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise Unreachable(f"What answers at {answer.url.copy_with(query=None)} is not Kiln; is this the right address?")
+    return data
