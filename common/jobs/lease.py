@@ -161,6 +161,7 @@ def succeed(
             recipe=dict(recipe),
             timings=dict(timings),
             stage=None,
+            progress_done=case((asked, jobs.c.progress_done), else_=jobs.c.progress_total),
             finished_at=_CLOCK,
             **_NO_LEASE,
         )

@@ -1,0 +1,30 @@
+"""``python -m api``: serves the API on one address until SIGTERM or Ctrl-C."""
+
+import argparse
+
+import uvicorn
+
+from api.main import create_app
+from common.settings import Settings, read_settings
+from common.telemetry import configure_logging
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    settings = read_settings(Settings)
+    configure_logging(settings.log_level, settings.log_format)
+    uvicorn.run(
+        create_app(settings),
+        host=arguments.host,
+        port=arguments.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What there is to choose from, and who is at work: models, styles, schedulers, defaults, queue, workers."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.kiln import KilnDep, Owner
+from api.resolve import defaults, model_entry
+from common.jobs.outlook import depth
+from common.jobs.spec import SCHEDULERS, evaluations
+from common.jobs.workers import list_workers
+from common.models import PARTS, ModelPart
+from common.styles import ALIASES, DEFAULT_PROMPT, DEFAULT_STYLE, STYLES
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+def _list(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"object": "list", "data": items}
+
+
+@router.get("/models")
+def models(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
+    """The models that jobs can name, where their parts come from, and whether a live worker has them."""
+    live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds)
+    served = {model for worker in live if worker.state == "ready" for model in worker.models}
+    return _list(
+        [
+            {
+                "id": name,
+                "object": "model",
+                "description": entry.description,
+                "trained": entry.trained,
+                "default": name == kiln.settings.model,
+                "servable": name in served,
+                "width": entry.width,
+                "height": entry.height,
+                "parts": {part: _origin(getattr(entry, part)) for part in PARTS},
+            }
+            for name, entry in kiln.settings.registry.items()
+        ]
+    )
+
+
+@router.get("/styles")
+def styles(owner: Owner) -> dict[str, Any]:
+    """The styles, with the words that each puts around a prompt."""
+    return _list(
+        [
+            {
+                "id": name,
+                "object": "style",
+                "template": template,
+                "aliases": [alias for alias, meant in ALIASES.items() if meant == name],
+                "default": name == DEFAULT_STYLE,
+            }
+            for name, template in STYLES.items()
+        ]
+    )
+
+
+@router.get("/schedulers")
+def schedulers(owner: Owner) -> dict[str, Any]:
+    """The schedulers, with the U-Net evaluations that 20 steps cost."""
+    return _list(
+        [{"id": name, "object": "scheduler", "evaluations_of_20_steps": evaluations(name, 20)} for name in SCHEDULERS]
+    )
+
+
+@router.get("/defaults")
+def show_defaults(kiln: KilnDep, owner: Owner, model: str | None = None) -> dict[str, Any]:
+    """What a job gets for each field that it leaves out, and a prompt to begin with."""
+    name = model or kiln.settings.model
+    model_entry(kiln.settings, name)
+    return {"prompt": DEFAULT_PROMPT} | defaults(kiln.settings, name)
+
+
+@router.get("/queue")
+def queue(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
+    """How many jobs of all owners wait and run in each lane."""
+    lanes = {
+        lane: {"queued": now.queued, "running": now.running, "oldest_seconds": round(now.oldest_seconds, 1)}
+        for lane, now in depth(kiln.engine).items()
+    }
+    return {"object": "queue", "lanes": lanes, "max_queued": kiln.settings.max_queued}
+
+
+@router.get("/workers")
+def workers(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
+    """The workers that gave a sign of life within the lease time."""
+    live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds)
+    return _list(
+        [
+            {
+                "id": worker.id,
+                "object": "worker",
+                "state": worker.state,
+                "detail": worker.detail,
+                "models": list(worker.models),
+                "device": worker.device,
+                "seats": worker.seats,
+                "running": worker.running,
+                "evaluations_per_second": worker.evaluations_per_second,
+                "started_at": worker.started_at,
+                "seen_at": worker.seen_at,
+            }
+            for worker in live
+        ]
+    )
+
+
+def _origin(part: ModelPart) -> str:
+    """Where a part comes from, without telling clients the server's folders."""
+    if Path(part.source).exists():
+        return f"folder {Path(part.source).name}"
+    return f"{part.source}@{part.revision}"

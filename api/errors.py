@@ -1,0 +1,108 @@
+"""Errors in, application/problem+json out (RFC 9457), with the OpenAI client's error object inside."""
+
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.schemas import Problem
+from common.errors import FieldError, InvalidRequest, KilnError, MalformedBody
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 2
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` as a problem, ours and the framework's."""
+
+    @app.exception_handler(KilnError)
+    def tell(request: Request, error: KilnError) -> JSONResponse:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request failed", code=error.code, reason=error.detail, path=request.url.path)
+        return problem(request, error.status, error.code, error.detail, error.errors, retryable=error.retryable)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return tell(request, _translate(error))
+
+    @app.exception_handler(HTTPException)
+    def framework(request: Request, error: HTTPException) -> JSONResponse:
+        response = problem(request, error.status_code, _code(error.status_code), str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", path=request.url.path, exc_info=error)
+        return problem(request, 500, "internal_error", "something went wrong on our side; the log knows more")
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    errors: tuple[FieldError, ...] = (),
+    *,
+    retryable: bool = False,
+) -> JSONResponse:
+    """One problem as a response. A final one says so to clients that would otherwise repeat 409, 429 and 5xx."""
+    body = Problem(
+        type=f"urn:kiln:error:{code}",
+        title=_title(status),
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        request_id=request.state.request_id,
+        errors=[{"pointer": error.pointer, "detail": error.detail} for error in errors],
+        error={
+            "message": detail,
+            "type": "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error",
+            "param": errors[0].pointer[1:] if errors else None,
+            "code": code,
+        },
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if retryable else {"x-should-retry": "false"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def _translate(error: RequestValidationError) -> KilnError:
+    """Pydantic's findings: 400 where the body is not JSON or no object, else 422 with a pointer for each field."""
+    found = error.errors()
+    for each in found:
+        if each["type"] == "json_invalid" or (each["loc"] == ("body",) and each["type"] != "missing"):
+            return MalformedBody(f"the body is not what this call reads: {_sentence(each)}")
+    fields = tuple(FieldError(_pointer(each["loc"]), _sentence(each)) for each in found)
+    return InvalidRequest(f"{fields[0].pointer[1:] or 'body'}: {fields[0].detail}", fields)
+
+
+def _pointer(location: tuple[str | int, ...]) -> str:
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location[1:] if part != "[key]")
+
+
+def _sentence(found: dict[str, object]) -> str:
+    match found["type"]:
+        case "extra_forbidden":
+            return "is not a field of this request"
+        case "missing":
+            return "is required"
+        case "string_unicode":
+            return "must be valid Unicode, without lone surrogates"
+        case "json_invalid":
+            return "it is not valid JSON"
+        case _:
+            return str(found["msg"]).removeprefix("Input should be ")
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase
+
+
+def _code(status: int) -> str:
+    return _title(status).lower().replace(" ", "_").replace("'", "")

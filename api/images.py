@@ -1,0 +1,59 @@
+"""Pictures over HTTP: the gallery's list, and the bytes themselves, by redirect to the store or streamed through."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from api import schemas
+from api.kiln import KilnDep, Owner
+from api.views import show_image
+from common.errors import NotFound
+from common.ids import parse_id
+from common.jobs.read import get_image, list_images
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+@router.get("", response_model=schemas.Page[schemas.Image])
+def index(
+    kiln: KilnDep,
+    owner: Owner,
+    min_clip_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    sort: Annotated[Literal["-id", "-clip_score"], Query(description="newest first, or best first")] = "-id",
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(description="last_id of the page before")] = None,
+) -> schemas.Page[schemas.Image]:
+    """The caller's pictures."""
+    found, more = list_images(
+        kiln.engine,
+        owner,
+        min_clip_score=min_clip_score,
+        best_first=sort == "-clip_score",
+        after=parse_id("img", after) if after else None,
+        limit=limit,
+    )
+    shown = [show_image(image, objects=kiln.objects, url_seconds=kiln.settings.presign_seconds) for image in found]
+    return schemas.Page(data=shown, has_more=more, last_id=shown[-1].id if shown else None)
+
+
+@router.get(
+    "/{image_id}/content",
+    status_code=302,
+    response_class=Response,
+    responses={200: {"description": "the bytes, with proxy=1"}, 302: {"description": "to a presigned URL"}},
+)
+def content(
+    image_id: str,
+    kiln: KilnDep,
+    owner: Owner,
+    proxy: Annotated[bool, Query(description="stream through the API instead of redirecting")] = False,
+) -> Response:
+    """The picture's bytes."""
+    image = get_image(kiln.engine, owner, parse_id("img", image_id))
+    if image is None or image.key is None:
+        raise NotFound(f"there is no picture {image_id}")
+    if not proxy:
+        return RedirectResponse(kiln.objects.presign(image.key, kiln.settings.presign_seconds), status_code=302)
+    headers = {"Content-Length": str(image.bytes), "ETag": f'"{image.sha256}"'}
+    return StreamingResponse(kiln.objects.open(image.key), headers=headers, media_type=image.content_type)

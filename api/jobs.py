@@ -1,0 +1,176 @@
+"""Jobs over HTTP: validate, submit, ring the bell, answer 202; then show, list, cancel, retry and delete."""
+
+import asyncio
+import re
+import time
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api import schemas
+from api.kiln import Kiln, KilnDep, Owner
+from api.resolve import ask_again, resolve
+from api.views import show_job
+from common.errors import NotFound
+from common.ids import parse_id, show_id
+from common.jobs import owner as owners
+from common.jobs.outlook import outlook
+from common.jobs.read import Job, get_job, list_jobs
+from common.jobs.state import TERMINAL, Status
+from common.jobs.submit import Receipt, Submission, submit_job
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+POLL_SECONDS = 0.2  # while Prefer: wait holds a request open
+MAX_WAIT_SECONDS = 60
+RETRY_AFTER_SECONDS = 1
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, description="makes repeating safe")]
+Prefer = Annotated[str | None, Header(description="wait=30 holds the answer until the job ends, 60 seconds at most")]
+
+
+@router.post("", status_code=202, response_model=schemas.Job)
+async def create(
+    body: schemas.JobRequest,
+    request: Request,
+    response: Response,
+    kiln: KilnDep,
+    owner: Owner,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> schemas.Job:
+    """Queue a job."""
+    submission = resolve(body, kiln.settings, owner=owner, idempotency_key=idempotency_key)
+    receipt = await run_in_threadpool(_submit, kiln, submission)
+    return await _answer(request, response, kiln, owner, receipt, prefer)
+
+
+@router.get("", response_model=schemas.Page[schemas.Job])
+def index(
+    request: Request,
+    kiln: KilnDep,
+    owner: Owner,
+    status: Status | None = None,
+    batch_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(description="last_id of the page before")] = None,
+) -> schemas.Page[schemas.Job]:
+    """The caller's jobs, newest first."""
+    found, more = list_jobs(
+        kiln.engine,
+        owner,
+        status=status,
+        batch_id=parse_id("batch", batch_id) if batch_id else None,
+        after=parse_id("job", after) if after else None,
+        limit=limit,
+    )
+    shown = [_show(request, kiln, job) for job in found]
+    return schemas.Page(data=shown, has_more=more, last_id=shown[-1].id if shown else None)
+
+
+@router.get("/{job_id}", response_model=schemas.Job)
+def show(job_id: str, request: Request, response: Response, kiln: KilnDep, owner: Owner) -> schemas.Job:
+    """One job as it stands."""
+    job = _find(kiln, owner, parse_id("job", job_id))
+    if job.status not in TERMINAL:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return _show(request, kiln, job)
+
+
+@router.post("/{job_id}/cancel", response_model=schemas.Job)
+def cancel(job_id: str, request: Request, kiln: KilnDep, owner: Owner) -> schemas.Job:
+    """Cancel a job: at once while it waits, at its next step while it runs. A finished one stays as it is."""
+    key = parse_id("job", job_id)
+    owners.cancel_job(kiln.engine, owner, key)
+    return _show(request, kiln, _find(kiln, owner, key))
+
+
+@router.post("/{job_id}/retry", status_code=202, response_model=schemas.Job)
+async def retry(
+    job_id: str,
+    request: Request,
+    response: Response,
+    kiln: KilnDep,
+    owner: Owner,
+    overrides: schemas.Overrides | None = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> schemas.Job:
+    """Queue a new job like this one, seed included, with any field changed."""
+    old = await run_in_threadpool(_find, kiln, owner, parse_id("job", job_id))
+    changes = overrides.model_dump(exclude_unset=True) if overrides else {}
+    if changes.get("prompt", "") is None:
+        del changes["prompt"]  # null means the default, and a retry's default is what the job said
+    again = schemas.JobRequest(**ask_again(old) | changes)
+    submission = resolve(again, kiln.settings, owner=owner, idempotency_key=idempotency_key, retried_from=old.id)
+    receipt = await run_in_threadpool(_submit, kiln, submission)
+    return await _answer(request, response, kiln, owner, receipt, prefer)
+
+
+@router.delete("/{job_id}", status_code=204)
+def delete(job_id: str, kiln: KilnDep, owner: Owner) -> None:
+    """Delete a finished job, its pictures included."""
+    keys = owners.delete_job(kiln.engine, owner, parse_id("job", job_id))
+    if keys is None:
+        raise _not_found(parse_id("job", job_id))
+    kiln.objects.delete(keys)
+
+
+def _submit(kiln: Kiln, submission: Submission) -> Receipt:
+    """Commit, then ring: a bell that fails loses nothing, for the row is the truth and the sweeper rings again."""
+    receipt = submit_job(kiln.engine, submission, max_queued=kiln.settings.max_queued)
+    if not receipt.replayed:
+        kiln.doorbell.ring(submission.spec.model)
+    return receipt
+
+
+async def _answer(
+    request: Request, response: Response, kiln: Kiln, owner: str, receipt: Receipt, prefer: str | None
+) -> schemas.Job:
+    """202 with the job as it stands; or, where the client prefers to wait and the job ends in time, 200."""
+    job = await run_in_threadpool(_find, kiln, owner, receipt.job_id)
+    wait = re.search(r"(?:^|[,;\s])wait=(\d{1,4})", prefer or "")
+    if wait:
+        job = await _wait(kiln, owner, job, min(int(wait[1]), MAX_WAIT_SECONDS))
+        response.headers["Preference-Applied"] = f"wait={wait[1]}"
+    if wait and job.status in TERMINAL:
+        response.status_code = 200
+    else:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if receipt.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    response.headers["Location"] = str(request.base_url) + f"v1/jobs/{show_id('job', job.id)}"
+    return await run_in_threadpool(_show, request, kiln, job)
+
+
+async def _wait(kiln: Kiln, owner: str, job: Job, seconds: float) -> Job:
+    """The job once it has ended, or as it stands when the time is up. Holds no connection between two looks."""
+    deadline = time.monotonic() + seconds
+    while job.status not in TERMINAL and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+        job = await run_in_threadpool(_find, kiln, owner, job.id)
+    return job
+
+
+def _find(kiln: Kiln, owner: str, job_id: UUID) -> Job:
+    job = get_job(kiln.engine, owner, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job
+
+
+def _not_found(job_id: UUID) -> NotFound:
+    return NotFound(f"there is no job {show_id('job', job_id)}")
+
+
+def _show(request: Request, kiln: Kiln, job: Job) -> schemas.Job:
+    expected = None if job.status in TERMINAL else outlook(kiln.engine, job, alive_seconds=kiln.settings.lease_seconds)
+    return show_job(
+        job,
+        expected,
+        base_url=str(request.base_url),
+        objects=kiln.objects,
+        url_seconds=kiln.settings.presign_seconds,
+    )

@@ -1,0 +1,81 @@
+"""Rows in, what clients see out: ids with prefixes, presigned URLs, progress in percent. Touches nothing outside."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from common.objects import Objects
+
+from api import schemas
+from common.ids import show_id
+from common.jobs.outlook import Outlook
+from common.jobs.read import Image, Job
+from common.jobs.state import Lane, Stage
+
+
+def show_job(job: Job, outlook: Outlook | None, *, base_url: str, objects: Objects, url_seconds: int) -> schemas.Job:
+    """The job as the API tells it. ``outlook`` is None for a job that has finished."""
+    own_url = f"{base_url}v1/jobs/{show_id('job', job.id)}"
+    timings = dict(job.timings or {}) | {"queued_ms": _queued_ms(job), "worker": job.worker}
+    return schemas.Job(
+        id=show_id("job", job.id),
+        status=job.status,
+        stage=Stage(job.stage) if job.stage else None,
+        progress=_progress(job),
+        queue_position=outlook.queue_position if outlook else None,
+        eta_seconds=outlook.eta_seconds if outlook else None,
+        servable=outlook.servable if outlook else None,
+        attempt=job.attempt,
+        batch_id=_show_optional("batch", job.batch_id),
+        retried_from=_show_optional("job", job.retried_from),
+        input=schemas.Input(
+            **job.spec.to_json(),
+            lane=Lane(job.lane),
+            priority=job.priority,
+            not_before=job.not_before,
+            deadline=job.deadline,
+        ),
+        styled_prompt=job.styled_prompt,
+        enhanced_prompt=job.enhanced_prompt,
+        images=[show_image(image, objects=objects, url_seconds=url_seconds) for image in job.images],
+        recipe=dict(job.recipe) if job.recipe else None,
+        timings=timings if job.started_at else None,
+        error=dict(job.error) if job.error else None,
+        metadata=dict(job.metadata),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        urls={"self": own_url, "cancel": f"{own_url}/cancel", "retry": f"{own_url}/retry"},
+    )
+
+
+def show_image(image: Image, *, objects: Objects, url_seconds: int) -> schemas.Image:
+    """The picture, with URLs that anyone can open until they expire."""
+    kept = image.key is not None
+    return schemas.Image(
+        id=show_id("img", image.id),
+        job_id=show_id("job", image.job_id),
+        index=image.index,
+        seed=image.seed,
+        url=objects.presign(image.key, url_seconds) if image.key else None,
+        thumbnail_url=objects.presign(image.thumbnail_key, url_seconds) if image.thumbnail_key else None,
+        expires_at=datetime.now(UTC) + timedelta(seconds=url_seconds) if kept else None,
+        width=image.width,
+        height=image.height,
+        content_type=image.content_type,
+        bytes=image.bytes,
+        sha256=image.sha256,
+        clip_score=round(image.clip_score, 2),
+    )
+
+
+def _progress(job: Job) -> schemas.Progress:
+    percent = round(100 * job.progress_done / job.progress_total, 1)
+    return schemas.Progress(done=job.progress_done, total=job.progress_total, percent=percent)
+
+
+def _queued_ms(job: Job) -> int | None:
+    return round((job.started_at - job.created_at) / timedelta(milliseconds=1)) if job.started_at else None
+
+
+def _show_optional(prefix: str, value: UUID | None) -> str | None:
+    return show_id(prefix, value) if value else None

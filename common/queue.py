@@ -1,0 +1,75 @@
+"""The broker: a model's name in, one message out. The only producer; and the Celery app that both sides share.
+
+A message is a doorbell: permission to run one job of its model, which the worker then claims from the database.
+A lost one costs seconds, a doubled one an empty claim.
+"""
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+log = structlog.get_logger()
+
+TASK = "kiln.generate"
+
+_EXPIRES_SECONDS = 3600  # a doorbell nobody answered for an hour says nothing any more
+
+
+def make_celery(broker_url: str) -> Celery:
+    """The Celery app: JSON only, no results, nothing prefetched, and no wait on a broker that is away."""
+    app = Celery("kiln", broker=broker_url)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=False,  # the lease recovers lost jobs: one recovery path, ours
+        task_reject_on_worker_lost=False,
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            # half-open connections wedge a worker for good without these
+            "socket_timeout": 5,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        task_publish_retry=False,
+    )
+    return app
+
+
+class Doorbell:
+    """Sends messages within a second or gives up: what was committed and never sent, the sweeper sends."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = make_celery(broker_url)
+        self._app.conf.broker_transport_options |= {"socket_timeout": 1, "socket_connect_timeout": 1}
+
+    def ring(self, model: str) -> bool:
+        """Tell the workers of ``model`` that there is a job; returns whether the broker took the message."""
+        try:
+            self._app.send_task(TASK, queue=queue_name(model), expires=_EXPIRES_SECONDS, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("message not sent; the sweeper will", model=model, reason=type(error).__name__)
+            return False
+        return True
+
+    def waiting(self, model: str) -> int:
+        """Messages that wait in the queue of ``model``. Raises OperationalError or OSError where the broker is away."""
+        with self._app.connection_for_write() as connection:
+            return int(connection.default_channel.client.llen(queue_name(model)))
+
+    def check(self) -> None:
+        """Raise unless the broker answers."""
+        self.waiting("")
+
+
+def queue_name(model: str) -> str:
+    """One queue per model, so that a message wakes a worker that can do the job."""
+    return f"kiln.{model}"
