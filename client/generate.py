@@ -135,7 +135,7 @@ def _summary(job: Job, files: list[dict[str, Any]]) -> list[str]:
 def _ending(job: Job) -> str:
     match job["status"]:
         case "failed":
-            return f"failed: {(job['error'] or {}).get('detail') or 'no reason was recorded'}"
+            return f"failed: {(job['error'] or {}).get('message') or 'no reason was recorded'}"
         case "canceled":
             return "was canceled."
         case _:

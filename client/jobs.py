@@ -98,7 +98,7 @@ def _lines(job: Job) -> list[str]:
         *((name.replace("_", " "), value) for name, value in job["input"].items()),
         ("styled prompt", job["styled_prompt"]),
         ("enhanced prompt", job["enhanced_prompt"]),
-        ("error", (job["error"] or {}).get("detail")),
+        ("error", (job["error"] or {}).get("message")),
         *((f"picture {image['index']}", _picture(image)) for image in job["images"]),
     ]
     return [f"{name:<20} {value}" for name, value in facts if value is not None]

@@ -27,7 +27,7 @@ class JobProgress:
         self._console = console
         self._said = ""
         bars = TextColumn("{task.description:<8}"), BarColumn(bar_width=30), TextColumn("{task.fields[note]}")
-        self._bars = Progress(*bars, console=console, disable=not console.is_terminal)
+        self._bars = Progress(*bars, console=console, disable=not console.is_interactive)
         self._rows: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class JobProgress:
 
     def update(self, job: dict[str, Any]) -> None:
         """Show ``job`` as it is now."""
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             for row in stage_rows(job):
                 self._draw(row)
         elif (line := stage_line(job)) != self._said:
