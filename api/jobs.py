@@ -19,7 +19,7 @@ from common.jobs import owner as owners
 from common.jobs.outlook import outlook
 from common.jobs.read import Job, get_job, list_jobs
 from common.jobs.state import TERMINAL, Status
-from common.jobs.submit import Receipt, Submission, submit_job
+from common.jobs.submit import Receipt, Submission, submit_job, unheard
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -121,8 +121,9 @@ def delete(job_id: str, kiln: KilnDep, owner: Owner) -> None:
 def _submit(kiln: Kiln, submission: Submission) -> Receipt:
     """Commit, then ring: a bell that fails loses nothing, for the row is the truth and the sweeper rings again."""
     receipt = submit_job(kiln.engine, submission, max_queued=kiln.settings.max_queued)
-    if not receipt.replayed:
-        kiln.doorbell.ring(submission.spec.model)
+    due = submission.not_before is None
+    if due and not receipt.replayed and not kiln.doorbell.ring(submission.spec.model):
+        unheard(kiln.engine, receipt.job_id)
     return receipt
 
 

@@ -182,12 +182,12 @@ def fail(engine: Engine, claim: Claim, error: KilnError) -> None:
     _write(engine, claim, _ended(Status.FAILED) | {"failures": jobs.c.failures + 1, "error": as_json(error)})
 
 
-def retry(engine: Engine, claim: Claim, error: KilnError, *, delay_seconds: float, max_failures: int) -> Status:
+def retry(engine: Engine, claim: Claim, error: KilnError, *, max_failures: int) -> Status:
     """Give the job back after an error that may pass; a failure is charged.
 
     Returns QUEUED, or FAILED where its failures are used up, or CANCELED where that was asked. Raises LeaseLost.
     """
-    row = _write(engine, claim, charge(error, delay_seconds, max_failures), jobs.c.status)
+    row = _write(engine, claim, charge(error, max_failures), jobs.c.status)
     return Status(row.status)
 
 
@@ -208,8 +208,12 @@ def park(engine: Engine, claim: Claim) -> None:
     _write(engine, claim, values)
 
 
-def charge(error: KilnError, delay_seconds: Any, max_failures: int) -> dict[str, Any]:
-    """One failure more: canceled if asked, failed if it was the last, else queued again after the delay."""
+def charge(error: KilnError, max_failures: int) -> dict[str, Any]:
+    """One failure more: canceled if asked, failed if it was the last, else queued again.
+
+    The pause doubles with each failure, from about 2 seconds to about 5 minutes, and is spread by half either way.
+    """
+    pause = func.least(300, 2 * func.power(2, jobs.c.failures)) * (0.5 + func.random())
     asked = jobs.c.cancel_requested_at.is_not(None)
     used_up = jobs.c.failures + 1 >= max_failures
     return _NO_LEASE | {
@@ -217,7 +221,7 @@ def charge(error: KilnError, delay_seconds: Any, max_failures: int) -> dict[str,
         "failures": jobs.c.failures + 1,
         "error": case((and_(~asked, used_up), literal(as_json(error), JSONB)), else_=null()),
         "finished_at": case((asked | used_up, _CLOCK)),
-        "not_before": _CLOCK + func.make_interval(0, 0, 0, 0, 0, 0, delay_seconds),
+        "not_before": _CLOCK + func.make_interval(0, 0, 0, 0, 0, 0, pause),
         "stage": None,
         "published_at": None,
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -55,6 +55,12 @@ def submit_job(engine: Engine, submission: Submission, *, max_queued: int) -> Re
         return Receipt(job_id, replayed=False)
 
 
+def unheard(engine: Engine, job_id: UUID) -> None:
+    """Note that the job's message was not sent: the sweeper sends it as soon as the broker is back."""
+    with transaction(engine) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job_id, is_queued).values(published_at=None))
+
+
 def _insert(connection: Connection, submission: Submission) -> UUID | None:
     """The new job's id, or None where the owner has used this idempotency key already."""
     statement = (
@@ -74,6 +80,8 @@ def _insert(connection: Connection, submission: Submission) -> UUID | None:
             turn=_next_turn(submission.owner, submission.lane),
             not_before=submission.not_before or func.clock_timestamp(),
             deadline=submission.deadline,
+            # The message follows the commit at once; unheard() takes this back where it could not be sent
+            published_at=None if submission.not_before else func.clock_timestamp(),
             progress_total=submission.spec.evaluations,
         )
         .on_conflict_do_nothing(constraint="jobs_idempotency")

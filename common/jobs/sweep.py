@@ -1,5 +1,7 @@
 """One round of the sweeper: dead leases taken back, deadlines enforced, unsent messages named. Two at once are safe."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,6 +18,9 @@ _FORGET_WORKERS_AFTER = 24 * 3600
 _REPUBLISH_AFTER = timedelta(seconds=30)
 
 
+_SWEEPING = 4_201_851_713  # advisory lock, any number of our own
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """What one round did, in jobs and workers."""
@@ -23,6 +28,13 @@ class Swept:
     returned: int
     expired: int
     forgotten: int
+
+
+@contextmanager
+def only_sweeper(engine: Engine) -> Iterator[bool]:
+    """True inside the block where no other sweeper is at work; the lock goes with the block, or with its process."""
+    with transaction(engine) as connection:
+        yield bool(connection.execute(select(func.pg_try_advisory_xact_lock(_SWEEPING))).scalar_one())
 
 
 def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
@@ -54,8 +66,7 @@ def return_expired(engine: Engine, *, lease_seconds: float, max_failures: int, l
         .cte("dead")
     )
     error = WorkerLost("the worker went silent or died with this job, and its attempts are used up")
-    delay = func.least(300, 2 * func.power(2, jobs.c.failures)) * (0.5 + func.random())
-    statement = update(jobs).where(jobs.c.id == dead.c.id, is_running).values(charge(error, delay, max_failures))
+    statement = update(jobs).where(jobs.c.id == dead.c.id, is_running).values(charge(error, max_failures))
     with transaction(engine) as connection:
         return connection.execute(statement).rowcount
 

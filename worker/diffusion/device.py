@@ -14,6 +14,7 @@ class Device:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
         self._busy_since: float | None = None
+        self.busy_total = 0.0  # seconds of finished calls, since the start
 
     def run(self, call: Callable[[], T]) -> T:
         """Run ``call`` on the device thread and return, or raise, what it does."""
@@ -28,8 +29,9 @@ class Device:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, call: Callable[[], T]) -> T:
-        self._busy_since = time.monotonic()
+        started = self._busy_since = time.monotonic()
         try:
             return call()
         finally:
             self._busy_since = None
+            self.busy_total += time.monotonic() - started

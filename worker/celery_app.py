@@ -1,0 +1,74 @@
+"""The worker process: settings, weights loaded once, device thread, heartbeat; then Celery's loop until SIGTERM."""
+
+import sys
+from typing import Any
+
+import structlog
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
+
+from common.errors import ModelNotLoadable
+from common.queue import make_celery, queue_name
+from common.settings import Settings, read_settings
+from common.telemetry import configure_logging
+from worker.heartbeat import Heartbeat
+from worker.tasks import register
+from worker.workshop import Workshop, load_models, open_workshop
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Work until told to stop. Exit code 1 with one line where a model cannot be loaded."""
+    settings = read_settings(Settings)
+    configure_logging(settings.log_level, settings.log_format)
+    workshop = open_workshop(settings)
+    structlog.contextvars.bind_contextvars(worker=workshop.id)
+    heartbeat = Heartbeat(workshop)
+    heartbeat.say("starting")
+    try:
+        load_models(workshop)
+    except ModelNotLoadable as error:
+        # The entry stays until it is as old as a lease, so that readiness can say why
+        heartbeat.say("failed", error.detail)
+        log.error("worker cannot start", reason=error.detail)
+        sys.exit(1)
+    heartbeat.start()
+    try:
+        _serve(workshop, heartbeat)
+    finally:
+        heartbeat.stop()
+        workshop.device.close()
+
+
+def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
+    """Celery's loop: one thread per seat, nothing prefetched, one queue per model."""
+    app = make_celery(workshop.settings.broker_url.get_secret_value())
+    register(app, workshop)
+
+    def ready(**_: Any) -> None:
+        log.info("worker ready", models=list(workshop.models), device=workshop.device_name)
+        heartbeat.say("ready")
+
+    def drain(**_: Any) -> None:
+        workshop.draining.set()
+        heartbeat.say("stopping")
+
+    setup_logging.connect(_keep_our_logging)
+    worker_ready.connect(ready, weak=False)
+    worker_shutting_down.connect(drain, weak=False)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={workshop.settings.seats}",
+            f"--queues={','.join(queue_name(model) for model in workshop.models)}",
+            f"--hostname={workshop.id}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+def _keep_our_logging(**_: Any) -> None:
+    """Celery leaves logging alone where a receiver is connected."""

@@ -1,0 +1,101 @@
+"""Signs of life: extends every held lease, tells the holds what it learns, and keeps the worker's entry fresh."""
+
+import os
+import threading
+
+import structlog
+
+from common.errors import Unavailable
+from common.jobs.lease import extend_leases
+from common.jobs.workers import WorkerState, record_worker, remove_worker
+from worker.workshop import Workshop
+
+log = structlog.get_logger()
+
+STALLED_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+
+
+class Heartbeat:
+    """A thread that beats until it is stopped. A device that makes no progress ends the process instead."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._news = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._state: WorkerState = "starting"
+        self._detail = ""
+        self._pace: float | None = None
+        self._counted = (0, 0.0)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def say(self, state: WorkerState, detail: str = "") -> None:
+        """Change what the worker's entry says, at once. From a signal handler too: the thread does the work."""
+        self._state, self._detail = state, detail
+        if self._thread.is_alive():
+            self._news.set()
+        else:
+            self._record()
+
+    def stop(self) -> None:
+        """Stop beating and strike the worker's entry out."""
+        self._stopped = True
+        self._news.set()
+        self._thread.join(timeout=5)
+        try:
+            remove_worker(self._workshop.engine, self._workshop.id)
+        except Unavailable:
+            log.warning("worker entry left behind: the database does not answer")
+
+    def _beat_on(self) -> None:
+        while not self._stopped:
+            self._news.wait(self._workshop.settings.heartbeat_seconds)
+            self._news.clear()
+            self._end_if_stalled()
+            self._extend()
+            self._record()
+
+    def _end_if_stalled(self) -> None:
+        """A timer alone would keep a wedged device's leases forever."""
+        busy = self._workshop.device.busy_seconds()
+        if busy > self._workshop.settings.stall_seconds:
+            log.error("the device makes no progress: the worker ends, its jobs return", seconds=round(busy))
+            os._exit(STALLED_EXIT_CODE)
+
+    def _extend(self) -> None:
+        holds = {hold.claim.token: hold for hold in list(self._workshop.holds)}
+        if not holds:
+            return
+        try:
+            standing = extend_leases(self._workshop.engine, list(holds), self._workshop.settings.lease_seconds)
+        except Unavailable:
+            log.warning("leases not extended: the database does not answer")
+            return
+        for token in holds.keys() - standing.keys():
+            holds[token].lose()
+
+    def _record(self) -> None:
+        try:
+            record_worker(
+                self._workshop.engine,
+                self._workshop.id,
+                state=self._state,
+                detail=self._detail,
+                models=self._workshop.settings.served,
+                device=self._workshop.device_name,
+                seats=self._workshop.settings.seats,
+                evaluations_per_second=self._measure(),
+            )
+        except Unavailable:
+            log.warning("worker entry not renewed: the database does not answer")
+
+    def _measure(self) -> float | None:
+        """U-Net evaluations per second that the device was busy, over the time since the last measurement."""
+        evaluations = self._workshop.evaluations + sum(hold.done for hold in list(self._workshop.holds))
+        busy = self._workshop.device.busy_total
+        (counted, timed), self._counted = self._counted, (evaluations, busy)
+        if evaluations > counted and busy > timed:
+            self._pace = (evaluations - counted) / (busy - timed)
+        return self._pace

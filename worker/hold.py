@@ -1,0 +1,79 @@
+"""One job in a worker's hand: its progress goes out to the row, and news of it (cancel, lost, drain) comes in."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+import structlog
+from sqlalchemy import Engine
+
+from common.errors import JobCanceled, LeaseLost, Unavailable, WorkerDraining
+from common.jobs import lease
+from common.jobs.lease import Claim
+from common.jobs.state import Stage
+
+log = structlog.get_logger()
+
+SAVE_SECONDS = 0.5  # progress is written at most this often; a cancel is looked for at every step
+
+
+class Hold:
+    """A claim being worked on. The job's thread calls enter() and step(); the heartbeat tells it what it learned."""
+
+    def __init__(self, engine: Engine, claim: Claim, draining: threading.Event) -> None:
+        self.claim = claim
+        self.done = 0
+        self._engine = engine
+        self._draining = draining
+        self._lost = threading.Event()
+        self._timings: dict[str, float] = {}
+        self.stage: Stage | None = None
+        self._entered_at = self._saved_at = time.monotonic()
+
+    def enter(self, stage: Stage, texts: Mapping[str, str] | None = None) -> None:
+        """Begin a stage: recorded with what is known by now. Raises as step() does."""
+        self._close_stage()
+        self.stage, self._entered_at = stage, time.monotonic()
+        self._look(save=True, texts=texts)
+
+    def step(self, done: int) -> None:
+        """``done`` U-Net evaluations of the job are behind us.
+
+        Raises JobCanceled, WorkerDraining or LeaseLost where the job is to be given up now.
+        """
+        self.done = done
+        self._look(save=time.monotonic() - self._saved_at >= SAVE_SECONDS)
+
+    def lose(self) -> None:
+        """The heartbeat found the lease gone."""
+        self._lost.set()
+
+    def timings(self) -> dict[str, int]:
+        """Milliseconds per stage, as ``<stage>_ms``."""
+        self._close_stage()
+        return {f"{stage}_ms": round(1000 * seconds) for stage, seconds in self._timings.items()}
+
+    def _look(self, *, save: bool, texts: Mapping[str, str] | None = None) -> None:
+        if self._draining.is_set():
+            raise WorkerDraining
+        if self._lost.is_set():
+            raise LeaseLost
+        try:
+            canceled = self._save(texts) if save else lease.cancel_requested(self._engine, self.claim)
+        except Unavailable:
+            # The lease may well stand: good work goes on, and the last write decides
+            log.warning("progress not saved: the database does not answer")
+            self._saved_at = time.monotonic()
+            return
+        if canceled:
+            raise JobCanceled
+
+    def _save(self, texts: Mapping[str, str] | None) -> bool:
+        assert self.stage is not None  # noqa: S101 - enter() comes before step()
+        canceled = lease.save(self._engine, self.claim, stage=self.stage, done=self.done, texts=texts)
+        self._saved_at = time.monotonic()
+        return canceled
+
+    def _close_stage(self) -> None:
+        if self.stage is not None:
+            self._timings[self.stage] = time.monotonic() - self._entered_at

@@ -1,0 +1,48 @@
+"""THE job: a claim in; enhance, diffuse, score, store; one outcome out, settled. Reads from top to bottom."""
+
+from common.errors import Interrupted, KilnError
+from common.jobs.lease import Claim
+from common.jobs.state import Stage
+from worker.hold import Hold
+from worker.settle import Broken, Finished, Outcome, Stopped, settle
+from worker.stages.diffuse import diffuse
+from worker.stages.enhance import enhance
+from worker.stages.score import score
+from worker.stages.store import store
+from worker.workshop import Workshop
+
+
+def run(claim: Claim, workshop: Workshop) -> None:
+    """Do the claimed job and settle it. Raises nothing: whatever goes wrong becomes the job's outcome."""
+    with workshop.hold(claim) as hold:
+        outcome = _attempt(claim, hold, workshop)
+        settle(claim, outcome, workshop)
+
+
+def _attempt(claim: Claim, hold: Hold, workshop: Workshop) -> Outcome:
+    try:
+        return _work(claim, hold, workshop)
+    except Interrupted as reason:
+        return Stopped(reason)
+    except KilnError as error:
+        return Broken(error, retryable=error.retryable)
+    except Exception as error:  # a fault of ours: charged and tried again, until the failures are used up
+        return Broken(KilnError(f"{type(error).__name__} in stage {hold.stage}"), retryable=True, cause=error)
+
+
+def _work(claim: Claim, hold: Hold, workshop: Workshop) -> Finished:
+    spec, model, device = claim.spec, workshop.models[claim.spec.model], workshop.device
+
+    hold.enter(Stage.ENHANCE)
+    texts = enhance(spec, model, device)
+
+    hold.enter(Stage.DIFFUSE, {"styled_prompt": texts.styled_prompt, "enhanced_prompt": texts.enhanced_prompt})
+    rendered = diffuse(spec, texts, model, device, hold.step)
+
+    hold.enter(Stage.SCORE)
+    scored = score(spec, texts, rendered, model, device)
+
+    hold.enter(Stage.STORE)
+    stored = store(claim.job_id, claim.attempt, spec, texts, rendered, scored, workshop.objects)
+
+    return Finished(stored, rendered.recipe, hold.timings())

@@ -1,0 +1,94 @@
+"""How an attempt ended in, exactly one lease call out. A database that is away is waited for; a lost lease is final."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from common.errors import Interrupted, JobCanceled, KilnError, LeaseLost, StorageError, Unavailable, WorkerDraining
+from common.jobs import lease
+from common.jobs.lease import Claim, StoredImage
+from common.jobs.state import Status
+from worker.workshop import Workshop
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The pictures are made, scored and in the bucket."""
+
+    stored: tuple[StoredImage, ...]
+    recipe: Mapping[str, Any]
+    timings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Given up between two steps, through no fault of the job's."""
+
+    reason: Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Something went wrong; trying again may or may not help."""
+
+    error: KilnError
+    retryable: bool
+    cause: Exception | None = None
+
+
+Outcome = Finished | Stopped | Broken
+
+
+def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> None:
+    """Write down how the attempt ended, once the database takes it; repeating a write that was made is harmless."""
+    patience = Retrying(
+        retry=retry_if_exception_type(Unavailable),
+        wait=wait_random_exponential(max=5),
+        stop=stop_after_delay(workshop.settings.lease_seconds * 10),
+        reraise=True,
+    )
+    try:
+        for attempt in patience:
+            with attempt:
+                _write(claim, outcome, workshop)
+    except LeaseLost:
+        log.warning("lease lost: the result is not written")
+    except Unavailable:
+        log.error("result not written: the database stayed away; the sweep will return the job")
+
+
+def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> None:
+    engine = workshop.engine
+    match outcome:
+        case Finished(stored, recipe, timings):
+            status = lease.succeed(engine, claim, stored, recipe=recipe, timings=timings)
+            if status is Status.CANCELED:
+                _discard(stored, workshop)
+            log.info("job ended", status=status.value, **timings)
+        case Stopped(JobCanceled()):
+            lease.cancel(engine, claim)
+            log.info("job canceled")
+        case Stopped(WorkerDraining()):
+            lease.park(engine, claim)
+            log.info("job parked")
+        case Stopped():
+            raise LeaseLost
+        case Broken(error, retryable=True, cause=cause):
+            status = lease.retry(engine, claim, error, max_failures=workshop.settings.max_failures)
+            log.warning("attempt failed", status=status.value, code=error.code, reason=error.detail, exc_info=cause)
+        case Broken(error):
+            lease.fail(engine, claim, error)
+            log.warning("job failed", code=error.code, reason=error.detail)
+
+
+def _discard(stored: tuple[StoredImage, ...], workshop: Workshop) -> None:
+    """Remove the objects of a job that was canceled at the last moment."""
+    try:
+        workshop.objects.delete([key for image in stored for key in (image.key, image.thumbnail_key) if key])
+    except StorageError:
+        log.warning("objects of a canceled job were left behind")

@@ -1,0 +1,65 @@
+"""``python -m worker.sweeper``: every few seconds returns dead leases, expires, and rings for jobs nobody heard of.
+
+A small process of its own, without torch. Two are safe: a lock in the database lets one sweep at a time.
+"""
+
+import signal
+import threading
+
+import structlog
+from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
+
+from common.db import make_engine
+from common.errors import Unavailable
+from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
+from common.queue import Doorbell
+from common.settings import Settings, read_settings
+from common.telemetry import configure_logging
+
+log = structlog.get_logger()
+
+MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever the backlog
+
+
+def main() -> None:
+    settings = read_settings(Settings)
+    configure_logging(settings.log_level, settings.log_format)
+    engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
+    doorbell = Doorbell(settings.broker_url.get_secret_value())
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    log.info("sweeper ready")
+    while not stop.wait(settings.sweep_seconds):
+        try:
+            sweep(settings, engine, doorbell)
+        except Unavailable:
+            log.warning("not swept: the database does not answer")
+
+
+def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
+    """One round, unless another sweeper is at it. Raises Unavailable."""
+    with only_sweeper(engine) as alone:
+        if not alone:
+            return
+        swept = sweep_once(engine, lease_seconds=settings.lease_seconds, max_failures=settings.max_failures)
+        if swept.returned or swept.expired:
+            log.info("swept", returned=swept.returned, expired=swept.expired)
+        for model in settings.registry:
+            ring_for_waiting(engine, doorbell, model)
+
+
+def ring_for_waiting(engine: Engine, doorbell: Doorbell, model: str) -> int:
+    """Send messages for jobs of ``model`` that are due and unheard of; returns how many, 0 with the broker away."""
+    try:
+        room = MAX_WAITING - doorbell.waiting(model)
+    except (OperationalError, OSError):
+        log.warning("not rung: the broker does not answer", model=model)
+        return 0
+    unheard = take_unpublished(engine, model, room) if room > 0 else 0
+    return sum(doorbell.ring(model) for _ in range(unheard))
+
+
+if __name__ == "__main__":
+    main()

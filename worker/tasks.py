@@ -1,0 +1,25 @@
+"""A message in: permission to work. Claims what is due, one job after the other, until nothing is."""
+
+import structlog
+from celery import Celery
+
+from common.errors import Unavailable
+from common.queue import TASK
+from worker.run import run
+from worker.workshop import Workshop
+
+log = structlog.get_logger()
+
+
+def register(app: Celery, workshop: Workshop) -> None:
+    """Teach ``app`` the one task there is."""
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def generate() -> None:
+        try:
+            while claim := workshop.claim():
+                with structlog.contextvars.bound_contextvars(job=str(claim.job_id), attempt=claim.attempt):
+                    log.info("job started", model=claim.spec.model, evaluations=claim.spec.evaluations)
+                    run(claim, workshop)
+        except Unavailable:
+            log.warning("nothing claimed: the database does not answer; the sweeper will ring again")
