@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "enhancer", "scorer")
-
 PartName = Literal["vae", "unet", "text_encoder", "tokenizer", "enhancer", "scorer"]
+
+PARTS: tuple[PartName, ...] = ("vae", "unet", "text_encoder", "tokenizer", "enhancer", "scorer")
 
 DEMO_WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
 

@@ -1,8 +1,16 @@
 """A model registry entry in, its six parts loaded onto the device out. Reads weights from disk, safetensors only."""
 
+import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import diffusers
+import structlog
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import (
     CLIPImageProcessorPil,
@@ -12,6 +20,21 @@ from transformers import (
     GPT2LMHeadModel,
     GPT2Tokenizer,
 )
+
+from common.errors import ModelNotLoadable
+from common.models import PARTS, ModelEntry, PartName
+from worker.locate import Located, locate_part
+from worker.parts import LAYOUTS, PartError, naming
+
+log = structlog.get_logger()
+
+_MODULES: dict[PartName, Any] = {
+    "vae": AutoencoderKL,
+    "unet": UNet2DConditionModel,
+    "text_encoder": CLIPTextModel,
+    "enhancer": GPT2LMHeadModel,
+    "scorer": CLIPModel,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +53,135 @@ class Model:
     scorer_processor: CLIPImageProcessorPil
     device: torch.device
     dtype: torch.dtype
-    revisions: dict[str, str]  # part name -> hub commit, or "local" for a folder
+    revisions: dict[str, str]  # part name -> hub commit, or "sha256:…" of a folder's files
+
+
+def pick_device(setting: str) -> torch.device:
+    """The device that KILN_DEVICE names; ``auto``: CUDA, else Apple's MPS, else the CPU.
+
+    Raises ModelNotLoadable when this machine, or this build of torch, has no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if setting == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(setting)
+    except RuntimeError as error:
+        raise ModelNotLoadable(
+            f"there is no device {setting!r}; KILN_DEVICE is auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    there = {"cpu": True, "mps": mps, "cuda": cuda and (device.index or 0) < torch.cuda.device_count()}
+    if not there.get(device.type, False):
+        raise ModelNotLoadable(
+            f"KILN_DEVICE asks for {setting}, and torch {torch.__version__} sees no such device here"
+        )
+    return device
+
+
+def pick_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """The number format that KILN_DTYPE names; ``auto``: float16 on CUDA, float32 elsewhere."""
+    if setting == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[setting]
+
+
+def load_model(
+    name: str,
+    entry: ModelEntry,
+    *,
+    home: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_part: Callable[[PartName], None] | None = None,
+) -> Model:
+    """Load the six parts of ``entry`` for inference; those from a hub are fetched into ``home`` when not yet there.
+
+    ``on_part`` hears of each part before it is fetched, checked and loaded. Raises ModelNotLoadable: one line that
+    says which part, from where, and why.
+    """
+    _silence_libraries()
+    began = time.monotonic()
+    revisions: dict[str, str] = {}
+    loaded: dict[str, Any] = {}
+    for part in PARTS:
+        if on_part is not None:
+            on_part(part)
+        with naming(name, part, entry.part(part)):
+            located = locate_part(name, part, entry.part(part), home)
+            revisions[part] = located.revision
+            loaded |= _load_part(part, located, device, dtype)
+    with naming(name, "unet", entry.unet):
+        _check_fit(loaded)
+    log.info("model_loaded", model=name, device=str(device), seconds=round(time.monotonic() - began, 2))
+    return Model(name=name, **loaded, device=device, dtype=dtype, revisions=revisions)
+
+
+def _load_part(part: PartName, located: Located, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The fields of Model that ``part`` fills."""
+    fields: dict[str, Any] = {}
+    if part in _MODULES:
+        fields[part] = _load_module(part, located.folder, dtype).to(device).eval().requires_grad_(False)
+    if part == "tokenizer":
+        fields["tokenizer"] = _from_folder(CLIPTokenizer, located.folder)
+    if part == "enhancer":
+        fields["enhancer_tokenizer"] = _from_folder(GPT2Tokenizer, located.folder)
+    if part == "scorer":
+        fields["scorer_tokenizer"] = _from_folder(CLIPTokenizer, located.folder)
+        fields["scorer_processor"] = _from_folder(CLIPImageProcessorPil, located.folder)
+    return fields
+
+
+def _load_module(part: PartName, folder: Path, dtype: torch.dtype) -> Any:
+    """One module with every weight from ``folder``: what its file lacks, the libraries would fill with noise."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = config.get("_class_name") or config.get("model_type")
+    if kind not in LAYOUTS[part].kinds:
+        raise PartError(f"config.json describes {kind!r}, not {' or '.join(LAYOUTS[part].kinds)}")
+    key = "torch_dtype" if "_class_name" in config else "dtype"  # diffusers' word, and transformers'
+    module, report = _from_folder(
+        _MODULES[part],
+        folder,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **{key: dtype},
+    )
+    if report["mismatched_keys"]:
+        weight, found, wanted = sorted(report["mismatched_keys"])[0]
+        raise PartError(f"{weight} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
+    if missing := sorted(report["missing_keys"]):
+        raise PartError(f"the weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    return module
+
+
+def _from_folder(cls: Any, folder: Path, **options: Any) -> Any:
+    return cls.from_pretrained(str(folder), local_files_only=True, **options)
+
+
+def _check_fit(loaded: dict[str, Any]) -> None:
+    """Raise PartError where the parts do not work together: better now than in the first job."""
+    unet, vae, text, enhancer = (loaded[part].config for part in ("unet", "vae", "text_encoder", "enhancer"))
+    scorer = loaded["scorer"].config.text_config
+    pairs = [
+        ("the U-Net's cross_attention_dim", unet.cross_attention_dim, "the text encoder's width", text.hidden_size),
+        ("the U-Net's in_channels", unet.in_channels, "the VAE's latent_channels", vae.latent_channels),
+    ]
+    for one, left, other, right in pairs:
+        if left != right:
+            raise PartError(f"{one} is {left}, and {other} is {right}")
+    vocabularies = [
+        ("tokenizer", loaded["tokenizer"], text.vocab_size),
+        ("enhancer's tokenizer", loaded["enhancer_tokenizer"], enhancer.vocab_size),
+        ("scorer's tokenizer", loaded["scorer_tokenizer"], scorer.vocab_size),
+    ]
+    for one, tokenizer, size in vocabularies:
+        if len(tokenizer) > size:
+            raise PartError(f"the {one} has {len(tokenizer)} tokens, and its model knows {size}")
+
+
+def _silence_libraries() -> None:
+    """Keep their tables and bars out of the worker's log: what they warn of here is an error, or meant."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
