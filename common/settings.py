@@ -4,22 +4,40 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from common.models import BUILT_IN, ModelEntry
+
+_SOURCE = SettingsConfigDict(
+    env_prefix="KILN_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+)
 
 
 class DatabaseSettings(BaseSettings):
     """What a migration needs, and nothing else."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="KILN_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config = _SOURCE
 
     database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
 
 
-class Settings(DatabaseSettings):
+class ModelSettings(BaseSettings):
+    """What ``kiln models`` needs, and nothing else: which models there are, and where they lie."""
+
+    model_config = _SOURCE
+
+    home: Path = Field(default=Path(".kiln"), description="folder of local services, run.json and fetched models")
+    models: dict[str, ModelEntry] = Field(
+        default={}, description="JSON object of further models (or other parts for known ones) by name"
+    )
+
+    @property
+    def registry(self) -> dict[str, ModelEntry]:
+        """Every model by name: the built-in ones, overlaid with KILN_MODELS."""
+        return {**BUILT_IN, **self.models}
+
+
+class Settings(ModelSettings, DatabaseSettings):
     """Frozen settings. A field without a default must be given; the README's table is made from these fields."""
 
     # Where things are
@@ -32,7 +50,6 @@ class Settings(DatabaseSettings):
     s3_secret_key: SecretStr = Field(description="S3 secret key")
     s3_bucket: str = Field(default="kiln", description="bucket of the pictures; made when missing")
     s3_region: str = Field(default="us-east-1", description="S3 region name")
-    home: Path = Field(default=Path(".kiln"), description="folder of local services, run.json and fetched models")
 
     # Who may call
     api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
@@ -41,9 +58,6 @@ class Settings(DatabaseSettings):
 
     # What can be asked for
     model: str = Field(default="demo", description="model of jobs that name none")
-    models: dict[str, ModelEntry] = Field(
-        default={}, description="JSON object of further models (or other parts for known ones) by name"
-    )
     max_prompt_characters: int = Field(default=2000, description="characters of a prompt")
     min_side: int = Field(default=64, description="pixels of a picture's shorter side")
     max_side: int = Field(default=1024, description="pixels of a picture's longer side")
@@ -98,17 +112,12 @@ class Settings(DatabaseSettings):
         return self
 
     @property
-    def registry(self) -> dict[str, ModelEntry]:
-        """Every model by name: the built-in ones, overlaid with KILN_MODELS."""
-        return {**BUILT_IN, **self.models}
-
-    @property
     def served(self) -> list[str]:
         """The models that a worker of these settings loads."""
         return self.serve or [self.model]
 
 
-Read = TypeVar("Read", bound=DatabaseSettings)
+Read = TypeVar("Read", bound=BaseSettings)
 
 
 def read_settings(kind: type[Read]) -> Read:
@@ -118,3 +127,5 @@ def read_settings(kind: type[Read]) -> Read:
     except ValidationError as error:
         lines = [f"KILN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_url=False)]
         raise SystemExit("Kiln's settings are not complete:\n  " + "\n  ".join(lines)) from None
+    except SettingsError as error:  # a KILN_MODELS that is no JSON
+        raise SystemExit(f"Kiln's settings cannot be read: {error}") from None

@@ -110,8 +110,7 @@ def load_model(
             located = locate_part(name, part, entry.part(part), home)
             revisions[part] = located.revision
             loaded |= _load_part(part, located, device, dtype)
-    with naming(name, "unet", entry.unet):
-        _check_fit(loaded)
+    _check_fit(name, loaded)
     log.info("model_loaded", model=name, device=str(device), seconds=round(time.monotonic() - began, 2))
     return Model(name=name, **loaded, device=device, dtype=dtype, revisions=revisions)
 
@@ -158,8 +157,8 @@ def _from_folder(cls: Any, folder: Path, **options: Any) -> Any:
     return cls.from_pretrained(str(folder), local_files_only=True, **options)
 
 
-def _check_fit(loaded: dict[str, Any]) -> None:
-    """Raise PartError where the parts do not work together: better now than in the first job."""
+def _check_fit(name: str, loaded: dict[str, Any]) -> None:
+    """Raise ModelNotLoadable where the parts do not work together: better now than in the first job."""
     unet, vae, text, enhancer = (loaded[part].config for part in ("unet", "vae", "text_encoder", "enhancer"))
     scorer = loaded["scorer"].config.text_config
     pairs = [
@@ -168,7 +167,7 @@ def _check_fit(loaded: dict[str, Any]) -> None:
     ]
     for one, left, other, right in pairs:
         if left != right:
-            raise PartError(f"{one} is {left}, and {other} is {right}")
+            raise ModelNotLoadable(f"model {name!r}: {one} is {left}, and {other} is {right}")
     vocabularies = [
         ("tokenizer", loaded["tokenizer"], text.vocab_size),
         ("enhancer's tokenizer", loaded["enhancer_tokenizer"], enhancer.vocab_size),
@@ -176,7 +175,7 @@ def _check_fit(loaded: dict[str, Any]) -> None:
     ]
     for one, tokenizer, size in vocabularies:
         if len(tokenizer) > size:
-            raise PartError(f"the {one} has {len(tokenizer)} tokens, and its model knows {size}")
+            raise ModelNotLoadable(f"model {name!r}: the {one} has {len(tokenizer)} tokens, its model knows {size}")
 
 
 def _silence_libraries() -> None:
