@@ -60,6 +60,8 @@ def fetch_file(repository: str, commit: str, file: HubFile, target: Path, on_byt
     """
     partial = target.with_name(target.name + ".part")
     partial.parent.mkdir(parents=True, exist_ok=True)
+    if file.sha256 is None:
+        partial.unlink(missing_ok=True)  # small, and nothing would show that its beginning is another file's
     with partial.open("ab") as stream:
         if stream.tell() > file.size:
             stream.truncate(0)

@@ -8,7 +8,7 @@ import structlog
 
 from common.models import ModelPart, PartName
 from worker.parts import PartError, choose_files
-from worker.pull import is_folder, pull_part, repository_folder
+from worker.pull import is_folder, part_key, pull_part, repository_folder
 from worker.record import check_files, folder_digest
 
 log = structlog.get_logger()
@@ -31,7 +31,10 @@ def locate_part(model: str, part: PartName, origin: ModelPart, home: Path) -> Lo
     began = time.monotonic()
     # Sizes and SHA-256 both, at every start: hashing reads what loading reads anyway, so it costs the arithmetic
     # alone, about a second per gigabyte and core, and a bad disk or a half-copied volume is caught before a job.
-    check_files(folder, record, record.parts[origin.subfolder + ":" + part])
+    try:
+        check_files(folder, record, record.parts[part_key(part, origin)])
+    except PartError as error:
+        raise PartError(f"{error}: delete it and run kiln models pull {model}") from error
     log.info("part_checked", model=model, part=part, commit=record.commit, seconds=round(time.monotonic() - began, 2))
     return Located(folder / origin.subfolder, record.commit)
 

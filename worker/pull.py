@@ -42,9 +42,9 @@ def pull_part(
 ) -> Record:
     """Fetch one part, unless it is there, and return the record of its repository. Raises ModelNotLoadable."""
     folder = repository_folder(home, origin)
-    key = f"{origin.subfolder}:{part}"
+    key = part_key(part, origin)
     with naming(model, part, origin):
-        if (record := read_record(folder)) and key in record.parts:
+        if (record := read_record(folder)) and record.has_part(folder, key):
             return record
         folder.mkdir(parents=True, exist_ok=True)
         with _explained(model), FileLock(folder / ".lock"):
@@ -61,15 +61,21 @@ def repository_folder(home: Path, origin: ModelPart) -> Path:
     return home / "models" / origin.source.replace("/", "--") / re.sub(r"[^\w.-]|^\.+", "-", origin.revision)
 
 
+def part_key(part: PartName, origin: ModelPart) -> str:
+    """What a record calls one part: two models may take one part from two subfolders of a repository."""
+    return f"{origin.subfolder}:{part}"
+
+
 def is_pulled(part: PartName, origin: ModelPart, home: Path) -> bool:
     """Whether everything of ``part`` is on this machine, by its record. Touches no network."""
-    record = read_record(repository_folder(home, origin))
-    return record is not None and f"{origin.subfolder}:{part}" in record.parts
+    folder = repository_folder(home, origin)
+    record = read_record(folder)
+    return record is not None and record.has_part(folder, part_key(part, origin))
 
 
 def _fetch_part(part: PartName, key: str, origin: ModelPart, folder: Path, on_progress: OnProgress) -> Record:
     record = read_record(folder)  # again, under the lock: another process may have fetched it meanwhile
-    if record and key in record.parts:
+    if record and record.has_part(folder, key):
         return record
     listing = list_files(origin.source, record.commit if record else origin.revision)
     record = record or Record(origin.source, origin.revision, listing.commit)

@@ -37,6 +37,10 @@ class Record:
     files: dict[str, FileRecord] = field(default_factory=dict)
     parts: dict[str, list[str]] = field(default_factory=dict)
 
+    def has_part(self, folder: Path, part: str) -> bool:
+        """Whether ``part`` was fetched whole into ``folder`` and none of its files was deleted since."""
+        return part in self.parts and all((folder / path).is_file() for path in self.parts[part])
+
     def with_file(self, path: str, file: FileRecord) -> "Record":
         return dataclasses.replace(self, files={**self.files, path: file})
 
@@ -66,15 +70,13 @@ def write_record(folder: Path, record: Record) -> None:
 def check_files(folder: Path, record: Record, paths: Iterable[str]) -> None:
     """Raise PartError unless each of ``paths`` has the size and the SHA-256 that were recorded."""
     for path in paths:
-        recorded, file = record.files[path], folder / path
-        if not file.is_file():
-            raise PartError(f"{file} is gone")
-        if (size := file.stat().st_size) != recorded.size:
-            raise PartError(f"{file} has {size} bytes, {recorded.size} were fetched: it was changed")
+        recorded, size = record.files[path].size, (folder / path).stat().st_size
+        if size != recorded:
+            raise PartError(f"{folder / path} is not what was fetched ({size} bytes, not {recorded})")
     with ThreadPoolExecutor() as pool:
         for path, digest in zip(paths, pool.map(lambda path: file_sha256(folder / path), paths), strict=True):
             if digest != record.files[path].sha256:
-                raise PartError(f"{folder / path} is not what was fetched (SHA-256 differs): it was changed")
+                raise PartError(f"{folder / path} is not what was fetched (SHA-256 differs)")
 
 
 def file_sha256(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""Tests with torch: models, stages and pictures, on the demo weights."""
