@@ -1,0 +1,131 @@
+"""The object store: keys and bytes in, bytes and presigned URLs out, over S3. Vendor errors are translated here."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from common.errors import NotFound, StorageError
+from common.settings import Settings
+
+_CHUNK = 1 << 16
+_MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
+
+
+class Objects:
+    """One bucket. Thread-safe, as boto3's clients are."""
+
+    def __init__(
+        self,
+        *,
+        endpoint_url: str,
+        public_url: str,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        region: str,
+        connections: int = 10,
+    ) -> None:
+        def client(url: str, **timing: Any) -> Any:
+            return boto3.client(
+                "s3",
+                endpoint_url=url,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
+                region_name=region,
+                config=Config(
+                    signature_version="s3v4",
+                    s3={"addressing_style": "path"},
+                    # newer checksum headers are refused by some S3 servers
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    max_pool_connections=connections,
+                    **timing,
+                ),
+            )
+
+        self._bucket = bucket
+        self._store = client(
+            endpoint_url, connect_timeout=3, read_timeout=30, retries={"total_max_attempts": 4, "mode": "standard"}
+        )
+        self._impatient = client(endpoint_url, connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+        self._public = client(public_url)  # signs for the address that clients use; never connects
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Objects":
+        return cls(
+            endpoint_url=settings.s3_endpoint_url,
+            public_url=settings.s3_public_url or settings.s3_endpoint_url,
+            access_key=settings.s3_access_key.get_secret_value(),
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            bucket=settings.s3_bucket,
+            region=settings.s3_region,
+        )
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store ``data`` whole under ``key``. Raises StorageError."""
+        try:
+            self._store.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
+        except (BotoCoreError, ClientError) as error:
+            _translate(error, key)
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """The object's bytes in chunks. Raises NotFound or StorageError, at once where the object cannot be opened."""
+        try:
+            body = self._store.get_object(Bucket=self._bucket, Key=key)["Body"]
+        except (BotoCoreError, ClientError) as error:
+            _translate(error, key)
+        chunks: Iterator[bytes] = body.iter_chunks(_CHUNK)
+        return chunks
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove the objects; those that are not there are no error. Raises StorageError."""
+        for key in keys:  # one by one: not every S3 server takes the batched call
+            try:
+                self._store.delete_object(Bucket=self._bucket, Key=key)
+            except (BotoCoreError, ClientError) as error:
+                _translate(error, key)
+
+    def presign(self, key: str, seconds: int) -> str:
+        """A URL that anyone can GET for ``seconds``. Computed here, without asking the store."""
+        url: str = self._public.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
+        )
+        return url
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there. Raises StorageError."""
+        try:
+            self._store.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _MISSING:
+                _translate(error, self._bucket)
+            self._make_bucket()
+        except BotoCoreError as error:
+            _translate(error, self._bucket)
+
+    def check(self) -> None:
+        """Raise StorageError or NotFound unless the bucket answers within about a second."""
+        try:
+            self._impatient.head_bucket(Bucket=self._bucket)
+        except (BotoCoreError, ClientError) as error:
+            _translate(error, self._bucket)
+
+    def _make_bucket(self) -> None:
+        try:
+            self._store.create_bucket(Bucket=self._bucket)
+        except (
+            self._store.exceptions.BucketAlreadyOwnedByYou,
+            self._store.exceptions.BucketAlreadyExists,
+        ):
+            return  # another process was faster
+        except (BotoCoreError, ClientError) as error:
+            _translate(error, self._bucket)
+
+
+def _translate(error: BotoCoreError | ClientError, name: str) -> NoReturn:
+    if isinstance(error, ClientError) and error.response["Error"]["Code"] in _MISSING:
+        raise NotFound(f"there is no object {name}") from error
+    raise StorageError(f"the object store failed at {name}: {type(error).__name__}") from error
