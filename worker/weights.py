@@ -12,6 +12,7 @@ import structlog
 import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import safe_open
 from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
@@ -136,6 +137,8 @@ def _load_module(part: PartName, folder: Path, dtype: torch.dtype) -> Any:
     kind = config.get("_class_name") or config.get("model_type")
     if kind not in LAYOUTS[part].kinds:
         raise PartError(f"config.json describes {kind!r}, not {' or '.join(LAYOUTS[part].kinds)}")
+    with safe_open(folder / LAYOUTS[part].safetensors, framework="pt"):
+        pass  # of a cut file safetensors says what is wrong; the libraries only that they cannot load it
     key = "torch_dtype" if "_class_name" in config else "dtype"  # diffusers' word, and transformers'
     module, report = _from_folder(
         _MODULES[part],

@@ -38,12 +38,21 @@ class StandInHub:
 
     repositories: dict[str, Path] = field(default_factory=dict)
     commit: str = "1" * 40
+    earlier: set[str] = field(default_factory=set)
     cuts: list[int] = field(default_factory=list)
     broken: bool = False
     gated: set[str] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
     endpoint: str = ""
     files_host: str = ""
+
+    def move_branch(self, commit: str) -> None:
+        """Let the branch mean ``commit``; the commits before stay there, as on a real hub."""
+        self.earlier.add(self.commit)
+        self.commit = commit
+
+    def knows(self, revision: str) -> bool:
+        return revision in {"main", self.commit, *self.earlier}
 
     def fetched(self) -> list[str]:
         """Paths of the files that were asked for, each once, without the repository."""
@@ -98,11 +107,12 @@ def _list(request: BaseHTTPRequestHandler, hub: StandInHub, repository: str, rev
         return _refuse(request, 403, "GatedRepo")
     if repository not in hub.repositories:
         return _refuse(request, 404, "RepoNotFound")
-    if revision not in ("main", hub.commit):
+    if not hub.knows(revision):
         return _refuse(request, 404, "RevisionNotFound")
     folder = hub.repositories[repository]
     siblings = [_sibling(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()]
-    body = json.dumps({"id": repository, "modelId": repository, "sha": hub.commit, "siblings": siblings})
+    commit = hub.commit if revision == "main" else revision
+    body = json.dumps({"id": repository, "modelId": repository, "sha": commit, "siblings": siblings})
     return _send(request, 200, body.encode(), {"Content-Type": "application/json"})
 
 
@@ -122,7 +132,7 @@ def _give(
     request: BaseHTTPRequestHandler, hub: StandInHub, repository: str, revision: str, path: str, host: str
 ) -> None:
     file = hub.repositories.get(repository, Path("/nowhere")) / path
-    if revision not in ("main", hub.commit) or not file.is_file():
+    if not hub.knows(revision) or not file.is_file():
         return _refuse(request, 404, "EntryNotFound")
     content = file.read_bytes()
     named = {"X-Repo-Commit": hub.commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Accept-Ranges": "bytes"}
