@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
-from client import generate, jobs
+from client import doctor, generate, jobs, models
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed, was canceled or expired, or a check failed; "
@@ -34,8 +34,10 @@ EXAMPLES: dict[Callable[..., None], str] = {
     jobs.cancel: "kiln cancel job_0192f3a4b5c67d8e9f0011223344556677",
     jobs.retry: "kiln retry job_0192f3a4b5c67d8e9f0011223344556677 --seed 7",
     jobs.delete: "kiln delete job_0192f3a4b5c67d8e9f0011223344556677",
+    doctor.doctor: "kiln doctor --json",
     version: "kiln version",
 }
 
 for command, example in EXAMPLES.items():
     app.command(command.__name__, epilog=f"Example: {example}")(command)
+app.add_typer(models.models_app, name="models", no_args_is_help=True)
