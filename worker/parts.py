@@ -1,5 +1,6 @@
 """A part's name and the files of its folder in, the files it consists of out. Pure: no torch, no disk, no network."""
 
+import textwrap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from common.models import ModelPart, PartName
 
 TOKENIZER_NEEDED = ("vocab.json", "merges.txt")
 TOKENIZER_OPTIONAL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json")
+
+LONGEST_REASON = 400  # characters
 
 
 class PartError(Exception):
@@ -88,7 +91,6 @@ def where(origin: ModelPart) -> str:
 
 
 def why(error: Exception) -> str:
-    """The first line of what an error says; the libraries add paragraphs of advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    """What an error says, as one line; the libraries write paragraphs, the cause near their beginning."""
+    text = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...") or type(error).__name__
     return text if isinstance(error, PartError) else f"{type(error).__name__}: {text}"

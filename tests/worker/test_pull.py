@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from common.errors import ModelNotLoadable
@@ -20,7 +21,7 @@ from tests.worker.hub import StandInHub, serve_hub
 from tests.worker.repositories import CLIP, DIFFUSION, GPT2, build_repositories, small_entry
 from worker.pull import is_pulled, pull_model, pull_part, repository_folder
 from worker.record import read_record
-from worker.weights import load_model
+from worker.weights import Model, load_model
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -168,18 +169,28 @@ def test_a_pickle_is_converted_to_the_same_weights_and_deleted(
 
 
 def test_a_pulled_model_computes_what_its_parts_compute(hub: StandInHub, pulled: Path) -> None:
+    """The repositories have the file forms of 2022, and hold the same weights as the shipped demo."""
     cpu = torch.device("cpu")
-    pulled = load_model("small", small_entry(), home=pulled, device=cpu, dtype=torch.float32)
+    ours = load_model("small", small_entry(), home=pulled, device=cpu, dtype=torch.float32)
     shipped = load_model("demo", BUILT_IN["demo"], home=pulled, device=cpu, dtype=torch.float32)
+    picture = Image.radial_gradient("L").convert("RGB")
 
-    tokens = shipped.tokenizer("an orange cat", return_tensors="pt").input_ids
+    tokens = ours.tokenizer("an orange cat", return_tensors="pt").input_ids
+    latents = torch.linspace(-1, 1, 4 * 8 * 8).reshape(1, 4, 8, 8)
     with torch.inference_mode():
-        assert torch.equal(pulled.enhancer(tokens % 500).logits, shipped.enhancer(tokens % 500).logits)
+        assert torch.equal(tokens, shipped.tokenizer("an orange cat", return_tensors="pt").input_ids)
+        assert torch.equal(ours.vae.decode(latents).sample, shipped.vae.decode(latents).sample)
+        assert torch.equal(ours.enhancer(tokens % 500).logits, shipped.enhancer(tokens % 500).logits)
         # The text encoder came out of a whole CLIP, the same one that is the shipped scorer.
-        text = pulled.text_encoder(tokens).last_hidden_state
+        text = ours.text_encoder(tokens).last_hidden_state
         assert torch.equal(text, shipped.scorer.text_model(tokens).last_hidden_state)
-    assert pulled.revisions == dict.fromkeys(pulled.revisions, hub.commit)
-    assert pulled.tokenizer("an orange cat").input_ids == tokens[0].tolist()
+        assert torch.equal(similarity(ours, tokens, picture), similarity(shipped, tokens, picture))
+    assert ours.revisions == dict.fromkeys(PARTS, hub.commit)
+
+
+def similarity(model: Model, tokens: torch.Tensor, picture: Image.Image) -> torch.Tensor:
+    pixels = model.scorer_processor(images=picture, return_tensors="pt").pixel_values
+    return model.scorer(input_ids=tokens, pixel_values=pixels).logits_per_image
 
 
 class Hostile:
