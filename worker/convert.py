@@ -21,18 +21,20 @@ def convert(source: Path, target: Path) -> None:
     partial = target.with_name(target.name + ".part")
     environment = {name: os.environ[name] for name in CHILD_ENVIRONMENT if name in os.environ}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
-    child = subprocess.run(  # noqa: S603 - our own module, and two paths that we made
-        [sys.executable, "-m", "worker.convert", str(source), str(partial)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if child.returncode != 0:
+    try:
+        child = subprocess.run(  # noqa: S603 - our own module, and two paths that we made
+            [sys.executable, "-m", "worker.convert", str(source), str(partial)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if child.returncode != 0:
+            lines = child.stderr.strip().splitlines()
+            raise PartError(lines[-1] if lines else f"converting {source.name} ended with {child.returncode}")
+        os.replace(partial, target)
+    finally:
         partial.unlink(missing_ok=True)
-        lines = child.stderr.strip().splitlines()
-        raise PartError(lines[-1] if lines else f"converting {source.name} ended with {child.returncode}")
-    os.replace(partial, target)
 
 
 def main(source: Path, target: Path) -> str | None:

@@ -14,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from client.main import app
 from common.errors import ModelNotLoadable
 from common.models import BUILT_IN, DEMO_WEIGHTS, PARTS, ModelPart
 from tests.worker.hub import StandInHub, serve_hub
@@ -302,6 +304,28 @@ def test_the_command_fetches_a_model_and_lists_it_as_here(hub: StandInHub, home:
     models = {model["name"]: model for model in json.loads(listed)}
     assert {name: part["here"] for name, part in models["small"]["parts"].items()} == dict.fromkeys(PARTS, True)
     assert not models["sd-v1-4"]["parts"]["unet"]["here"]
+
+
+def test_the_command_says_what_it_could_not_fetch_and_ends_with_1(
+    hub: StandInHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories.clear()
+    monkeypatch.setenv("KILN_HOME", str(home))
+
+    ended = CliRunner().invoke(app, ["models", "pull", "sd-v1-4", "--json"])
+
+    assert ended.exit_code == 1
+    error = json.loads(ended.stdout)["error"]
+    assert error["code"] == "model_not_loadable"
+    assert error["detail"].startswith("model 'sd-v1-4': cannot load vae from CompVis/stable-diffusion-v1-4")
+    assert error["detail"] in ended.stderr.replace("\n", "")
+
+
+def test_the_command_names_the_models_that_there_are() -> None:
+    ended = CliRunner().invoke(app, ["models", "pull", "sd-v9"])
+
+    assert ended.exit_code == 2
+    assert "There is no model 'sd-v9'; known: sd-v1-4, demo" in ended.stderr
 
 
 def kiln(*arguments: str, environment: dict[str, str]) -> str:
