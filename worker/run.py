@@ -43,6 +43,6 @@ def _work(claim: Claim, hold: Hold, workshop: Workshop) -> Finished:
     scored = score(spec, texts, rendered, model, device)
 
     hold.enter(Stage.STORE)
-    stored = store(claim.job_id, claim.attempt, spec, texts, rendered, scored, workshop.objects)
+    stored = store(claim.job_id, claim.attempt, spec, rendered, scored, workshop.objects)
 
     return Finished(stored, rendered.recipe, hold.timings())

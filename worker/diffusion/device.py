@@ -5,11 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
 class Device:
-    """One thread that owns the device. Job threads hand it calls, which run whole and in order of arrival."""
+    """One thread that owns the device. Job threads hand it calls, which run whole, in order of arrival, grad-free."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
@@ -31,7 +33,8 @@ class Device:
     def _timed(self, call: Callable[[], T]) -> T:
         started = self._busy_since = time.monotonic()
         try:
-            return call()
+            with torch.inference_mode():
+                return call()
         finally:
             self._busy_since = None
             self.busy_total += time.monotonic() - started

@@ -1,0 +1,75 @@
+"""Stage 4, store: scored pictures in; objects in the bucket, and what the images table will say of them, out."""
+
+import hashlib
+from dataclasses import replace
+from uuid import UUID
+
+from PIL import Image
+
+from common.jobs.spec import JobSpec
+from common.objects import Objects
+from worker.picture import CONTENT_TYPES, encode, thumbnail
+from worker.ticket import Rendered, Scored, StoredImage
+
+
+def store(
+    job_id: UUID, attempt: int, spec: JobSpec, rendered: Rendered, scored: Scored, objects: Objects
+) -> tuple[StoredImage, ...]:
+    """Encode and upload what is kept; rows come later. Raises StorageError.
+
+    Keys hold the attempt, so that a worker thought dead can overwrite nothing that a row points at.
+    """
+    return tuple(
+        _upload(job_id, attempt, index, image, spec, rendered, scored, objects)
+        if index in scored.kept
+        else _row(index, image, rendered, scored)
+        for index, image in enumerate(rendered.images)
+    )
+
+
+def object_key(job_id: UUID, attempt: int, index: int, extension: str) -> str:
+    """Where a picture lies: a pure function of job, attempt and index."""
+    return f"images/{job_id.hex}/{attempt}/{index}.{extension}"
+
+
+def _upload(
+    job_id: UUID,
+    attempt: int,
+    index: int,
+    image: Image.Image,
+    spec: JobSpec,
+    rendered: Rendered,
+    scored: Scored,
+    objects: Objects,
+) -> StoredImage:
+    recipe = rendered.recipe | {
+        "index": index,
+        "image_seed": rendered.seeds[index],
+        "clip_score": scored.clip_scores[index],
+        "final_clip_score": scored.final_scores[index],
+    }
+    data = encode(image, spec.output_format, recipe)
+    small = thumbnail(image)
+    key = object_key(job_id, attempt, index, spec.output_format)
+    thumbnail_key = object_key(job_id, attempt, index, "thumb.webp")
+    content_type = CONTENT_TYPES[spec.output_format]
+    objects.put(key, data, content_type)
+    objects.put(thumbnail_key, small, CONTENT_TYPES["webp"])
+    return replace(
+        _row(index, image, rendered, scored),
+        key=key,
+        thumbnail_key=thumbnail_key,
+        content_type=content_type,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _row(index: int, image: Image.Image, rendered: Rendered, scored: Scored) -> StoredImage:
+    return StoredImage(
+        index=index,
+        seed=rendered.seeds[index],
+        width=image.width,
+        height=image.height,
+        clip_score=scored.clip_scores[index],
+    )
