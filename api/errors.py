@@ -31,6 +31,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def framework(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # raised for bytes that no JSON parser can read
+            return tell(request, MalformedBody("the body is not what this call reads: it is not valid JSON"))
         response = problem(request, error.status_code, _code(error.status_code), str(error.detail))
         response.headers.update(error.headers or {})
         return response

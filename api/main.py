@@ -5,12 +5,17 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 from api import catalog, errors, health, images, jobs, schemas
-from api.kiln import connect
+from api.kiln import Kiln, connect
 from api.middleware import Envelope
+from common.errors import StorageError
 from common.settings import Settings
+
+log = structlog.get_logger()
 
 DESCRIPTION = "An asynchronous job queue for text-to-image diffusion: load it in the evening, open it in the morning."
 
@@ -32,10 +37,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over the services that ``settings`` name. Connects to them when the first request needs it."""
+    """The API over the services that ``settings`` name. Starts whichever of them are away."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(_make_bucket, app.state.kiln)
         yield
         app.state.kiln.engine.dispose()
 
@@ -46,3 +52,11 @@ def create_app(settings: Settings) -> FastAPI:
     for part in (jobs, images, catalog, health):
         app.include_router(part.router)
     return app
+
+
+def _make_bucket(kiln: Kiln) -> None:
+    """A new deployment's first start makes its bucket; a store that is away is readiness's to tell."""
+    try:
+        kiln.objects.ensure_bucket()
+    except StorageError as error:
+        log.warning("bucket not made", reason=error.detail)

@@ -98,7 +98,7 @@ class Objects:
     def ensure_bucket(self) -> None:
         """Make the bucket unless it is there. Raises StorageError."""
         try:
-            self._store.head_bucket(Bucket=self._bucket)
+            self._impatient.head_bucket(Bucket=self._bucket)
         except ClientError as error:
             if error.response["Error"]["Code"] not in _MISSING:
                 _translate(error, self._bucket)

@@ -1,0 +1,94 @@
+"""A real API process on a free loopback port, its client, and eyes on what it leaves behind."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx2
+import pytest
+import redis
+from sqlalchemy import Engine, text
+
+from common.db import make_engine, transaction
+from common.objects import Objects
+from common.queue import queue_name
+from common.settings import Settings
+from tests.processes import running_api
+
+
+class Api:
+    """A client of one API server, with the server's own database, broker and bucket at hand."""
+
+    def __init__(self, base_url: str, settings: Settings, **headers: str) -> None:
+        self.base_url = base_url
+        self.settings = settings
+        self.engine: Engine = make_engine(settings.database_url.get_secret_value(), name="kiln-test")
+        self.objects = Objects.from_settings(settings)
+        self._broker = redis.Redis.from_url(settings.broker_url.get_secret_value())
+        self._http = httpx2.Client(base_url=base_url, timeout=60, headers=headers)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        return self._http.request(method, path, **options)
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx2.Response:
+        return self.request("POST", path, **options)
+
+    def messages(self) -> int:
+        return int(self._broker.llen(queue_name("demo")))  # type: ignore[arg-type] - redis types both of its clients
+
+    def objects_stored(self) -> int:
+        store = boto3.client(
+            "s3",
+            endpoint_url=self.settings.s3_endpoint_url,
+            aws_access_key_id=self.settings.s3_access_key.get_secret_value(),
+            aws_secret_access_key=self.settings.s3_secret_key.get_secret_value(),
+            region_name=self.settings.s3_region,
+        )
+        return int(store.list_objects_v2(Bucket=self.settings.s3_bucket)["KeyCount"])
+
+    def rows(self) -> int:
+        with transaction(self.engine) as connection:
+            return int(connection.execute(text("SELECT count(*) FROM jobs")).scalar_one())
+
+    @contextmanager
+    def nothing_changes(self) -> Iterator[None]:
+        """No row, message or object comes or goes in the block."""
+        before = (self.rows(), self.messages(), self.objects_stored())
+        yield
+        assert (self.rows(), self.messages(), self.objects_stored()) == before
+
+    def empty(self) -> None:
+        with transaction(self.engine) as connection:
+            connection.execute(text("TRUNCATE jobs, workers CASCADE"))
+        self._broker.flushdb()
+
+    def close(self) -> None:
+        self._http.close()
+        self._broker.close()
+        self.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def _server(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with running_api(module_settings, log=tmp_path_factory.mktemp("api") / "api.log") as base_url:
+        api = Api(base_url, module_settings)
+        api.objects.ensure_bucket()
+        yield api
+        api.close()
+
+
+@pytest.fixture
+def api(_server: Api) -> Api:
+    """The module's server, with an empty queue."""
+    _server.empty()
+    return _server
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "server.log"

@@ -1,0 +1,87 @@
+"""Kiln's own processes for tests: started with exactly the commands users run, awaited, and ended by their ids."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+from pydantic import SecretStr
+
+from common.settings import Settings
+
+
+def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30) -> None:
+    """Wait until ``check`` returns something true; fail with the last thing seen otherwise."""
+    deadline = time.monotonic() + seconds
+    seen: object = None
+    while time.monotonic() < deadline:
+        try:
+            seen = check()
+        except (OSError, httpx2.HTTPError) as error:
+            seen = error
+        else:
+            if seen:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"no {what} within {seconds:g} s; last seen: {seen!r}")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that make these settings in another process."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("KILN_")}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        match value:
+            case SecretStr():
+                text = value.get_secret_value()
+            case dict() if name == "api_keys":
+                text = ",".join(f"{owner}:{key.get_secret_value()}" for owner, key in value.items())
+            case list():
+                text = ",".join(value)
+            case _:
+                text = str(value)
+        given[f"KILN_{name.upper()}"] = text
+    return given
+
+
+@contextmanager
+def running(command: list[str], variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m ...`` during the block; SIGTERM at its end, SIGKILL if that is not heeded."""
+    with log.open("ab") as output:
+        process = subprocess.Popen([sys.executable, "-m", *command], env=variables, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running_api(settings: Settings, log: Path) -> Iterator[str]:
+    """The API on a free loopback port; gives its base URL once it answers."""
+    port = free_port()
+    with running(["api", "--host", "127.0.0.1", "--port", str(port)], environment(settings), log) as process:
+        url = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            assert process.poll() is None, log.read_text()
+            return httpx2.get(f"{url}/healthz").status_code == 200
+
+        wait_for("API", answers)
+        yield url
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
