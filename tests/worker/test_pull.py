@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -131,6 +132,15 @@ def test_a_pull_that_failed_midway_is_gone_on_with_by_the_next(hub: StandInHub, 
     assert ranges(hub) == ["bytes=655360-"]
     assert "unet/config.json" not in hub.fetched()
     assert fetched_unet(home) == (DEMO_WEIGHTS / UNET).read_bytes()
+
+
+def test_two_workers_that_start_together_fetch_a_part_once(hub: StandInHub, home: Path) -> None:
+    with ThreadPoolExecutor(2) as both:
+        pulls = [both.submit(pull_part, "small", "unet", small_entry().unet, home) for _ in range(2)]
+        records = [pull.result() for pull in pulls]
+
+    assert records[0] == records[1]
+    assert len([one for one in hub.seen if one.host == hub.files_host]) == 1
 
 
 def test_a_file_that_arrives_changed_is_not_kept(hub: StandInHub, home: Path) -> None:
