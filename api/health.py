@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -56,7 +56,7 @@ def readyz(kiln: KilnDep) -> JSONResponse:
     return JSONResponse(body, 200 if ready else 503)
 
 
-@router.get("/metrics", dependencies=[Depends(require_loopback)])
+@router.get("/metrics", dependencies=[Depends(require_loopback)], response_class=PlainTextResponse)
 def metrics(kiln: KilnDep) -> Response:
     """Prometheus metrics: this process's, and the queue's as the database has it now."""
     queue = CollectorRegistry()

@@ -126,6 +126,7 @@ class Objects:
 
 
 def _translate(error: BotoCoreError | ClientError, name: str) -> NoReturn:
-    if isinstance(error, ClientError) and error.response["Error"]["Code"] in _MISSING:
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    if code in _MISSING:
         raise NotFound(f"there is no object {name}") from error
-    raise StorageError(f"the object store failed at {name}: {type(error).__name__}") from error
+    raise StorageError(f"the object store failed at {name}: {code}") from error
