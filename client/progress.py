@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 STAGES = ("queue", "enhance", "diffuse", "score", "store")
 
@@ -28,7 +28,7 @@ class JobProgress:
         self._said = ""
         bars = TextColumn("{task.description:<8}"), BarColumn(bar_width=30), TextColumn("{task.fields[note]}")
         self._bars = Progress(*bars, console=console, disable=not console.is_interactive)
-        self._rows: dict[str, TaskID] = {}
+        self._rows = {name: self._bars.add_task(name, total=1, note="") for name in STAGES}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -49,8 +49,6 @@ class JobProgress:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _draw(self, row: StageRow) -> None:
-        if row.name not in self._rows:
-            self._rows[row.name] = self._bars.add_task(row.name, note="")
         task = self._rows[row.name]
         self._bars.update(task, total=row.total, completed=row.done, note=row.note)
         if row.total is None:
@@ -110,7 +108,9 @@ def _position(job: dict[str, Any]) -> int:
 
 def _row_done(name: str, job: dict[str, Any]) -> StageRow:
     spent = (job.get("timings") or {}).get("queued_ms" if name == "queue" else f"{name}_ms")
-    return StageRow(name, 1, 1, "" if spent is None else duration(spent / 1000))
+    notes = [f"{job['progress']['total']} evaluations"] if name == "diffuse" else []
+    notes += [duration(spent / 1000)] if spent is not None else []
+    return StageRow(name, 1, 1, ", ".join(notes))
 
 
 def _row_now(name: str, job: dict[str, Any]) -> StageRow:

@@ -55,6 +55,7 @@ def test_a_running_job_shows_evaluations_and_what_lies_behind_it() -> None:
 
 
 def test_a_succeeded_job_is_full_and_a_failed_one_says_where() -> None:
+    assert shown(SUCCEEDED)[2] == ("diffuse", 1, 1, "20 evaluations")
     assert all(row.done == row.total for row in stage_rows(SUCCEEDED))
     assert shown({**DIFFUSING, "status": "failed"})[2] == ("diffuse", 0, 1, "failed")
     assert shown({**QUEUED, "status": "canceled"})[0] == ("queue", 0, 1, "canceled")

@@ -1,0 +1,66 @@
+"""`kiln doctor` on the running stack, and with one service out of reach at a time."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.client.conftest import Command
+
+NAMES = ["device", "database", "broker", "bucket", "weights", "api", "workers"]
+NOWHERE = "127.0.0.1:9"
+
+
+def broken(done: subprocess.CompletedProcess[str]) -> list[str]:
+    report = json.loads(done.stdout)
+    assert [check["name"] for check in report["checks"]] == NAMES
+    assert report["ok"] is all(check["ok"] for check in report["checks"])
+    return [check["name"] for check in report["checks"] if not check["ok"]]
+
+
+def test_everything_is_ok_on_the_running_stack(kiln: Command) -> None:
+    done = kiln("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["ok", name] for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("KILN_BROKER_URL", f"redis://:hush-hush@{NOWHERE}/0", "broker"),
+        ("KILN_DATABASE_URL", f"postgresql://kiln:hush-hush@{NOWHERE}/kiln", "database"),
+        ("KILN_S3_ENDPOINT_URL", f"http://{NOWHERE}", "bucket"),
+        ("KILN_S3_BUCKET", "there-is-no-such-bucket", "bucket"),
+        ("KILN_DEVICE", "cuda:99", "device"),
+        ("KILN_SERVE", "sd-v1-4", "weights"),
+    ],
+)
+def test_the_broken_one_is_named_with_what_to_do(kiln: Command, variable: str, value: str, name: str) -> None:
+    done = kiln("doctor", "--json", **{variable: value})
+    assert done.returncode == 1
+    assert broken(done) == [name]
+    check = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == name)
+    assert check["detail"]
+    assert check["advice"]
+    assert "hush-hush" not in done.stdout + done.stderr
+
+
+def test_an_api_that_is_away_fails_the_two_checks_that_need_it(kiln: Command) -> None:
+    done = kiln("doctor", "--json", KILN_API_URL=f"http://{NOWHERE}")
+    assert (done.returncode, broken(done)) == (1, ["api", "workers"])
+
+
+def test_an_address_that_cannot_be_read_does_not_show_its_password(kiln: Command) -> None:
+    done = kiln("doctor", KILN_BROKER_URL="redis://:hush/hush@127.0.0.1:6379/0")
+    assert done.returncode == 1
+    assert "failed  broker" in done.stdout
+    assert "hush" not in done.stdout + done.stderr
+
+
+def test_without_any_settings_each_missing_one_is_named(kiln: Command) -> None:
+    bare = {name: value for name, value in kiln.environment.items() if not name.startswith("KILN_")}
+    done = Command(kiln.folder, {**bare, "KILN_API_URL": kiln.environment["KILN_API_URL"]})("doctor")
+    assert done.returncode == 1
+    assert "failed  settings" in done.stdout
+    assert "KILN_DATABASE_URL" in done.stdout
+    assert "kiln up" in done.stdout
