@@ -85,3 +85,10 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def changed(settings: Settings, **changes: object) -> Settings:
+    """The settings with some of them changed, and known to be given."""
+    made = settings.model_copy(update=changes)
+    made.model_fields_set.update(changes)
+    return made

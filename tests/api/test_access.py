@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from common.settings import Settings
 from tests.api.conftest import Api
-from tests.processes import running_api
+from tests.processes import changed, running_api
 
 KEYS = {"ann": SecretStr("ann-secret"), "bob": SecretStr("bob-secret")}
 
@@ -18,8 +18,7 @@ KEYS = {"ann": SecretStr("ann-secret"), "bob": SecretStr("bob-secret")}
 def guarded(
     module_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Settings, Path]]:
-    settings = module_settings.model_copy(update={"api_keys": KEYS})
-    settings.model_fields_set.add("api_keys")
+    settings = changed(module_settings, api_keys=KEYS)
     log = tmp_path_factory.mktemp("api") / "api.log"
     with running_api(settings, log=log) as base_url:
         yield base_url, settings, log

@@ -6,20 +6,13 @@ from pathlib import Path
 import httpx2
 from pydantic import SecretStr
 
-from common.settings import Settings
 from tests.api.conftest import Api
-from tests.processes import free_port, running_api
-
-
-def without(settings: Settings, **changes: object) -> Settings:
-    changed = settings.model_copy(update=changes)
-    changed.model_fields_set.update(changes)
-    return changed
+from tests.processes import changed, free_port, running_api
 
 
 def test_a_job_is_accepted_while_the_broker_is_away(api: Api, log: Path) -> None:
     dead = SecretStr(f"redis://127.0.0.1:{free_port()}/0")
-    with running_api(without(api.settings, broker_url=dead), log) as url:
+    with running_api(changed(api.settings, broker_url=dead), log) as url:
         started = time.monotonic()
         answer = httpx2.post(f"{url}/v1/jobs", json={"prompt": "a"}, timeout=10)
         assert time.monotonic() - started < 2
@@ -33,7 +26,7 @@ def test_a_job_is_accepted_while_the_broker_is_away(api: Api, log: Path) -> None
 
 def test_without_the_database_the_answer_is_503_and_says_when_to_try_again(api: Api, log: Path) -> None:
     dead = SecretStr(f"postgresql://kiln:secret-word@127.0.0.1:{free_port()}/kiln")
-    with running_api(without(api.settings, database_url=dead), log) as url:
+    with running_api(changed(api.settings, database_url=dead), log) as url:
         started = time.monotonic()
         answer = httpx2.post(f"{url}/v1/jobs", json={"prompt": "a"}, timeout=10)
         assert time.monotonic() - started < 2
@@ -47,7 +40,7 @@ def test_without_the_database_the_answer_is_503_and_says_when_to_try_again(api: 
 
 def test_without_the_bucket_jobs_are_accepted_and_readiness_names_it(api: Api, log: Path) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
-    with running_api(without(api.settings, s3_endpoint_url=dead), log) as url:
+    with running_api(changed(api.settings, s3_endpoint_url=dead), log) as url:
         assert httpx2.post(f"{url}/v1/jobs", json={"prompt": "a"}).status_code == 202
         started = time.monotonic()
         checks = httpx2.get(f"{url}/readyz", timeout=10).json()["checks"]

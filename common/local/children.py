@@ -1,0 +1,150 @@
+"""Child processes: a command in, a running process that is known by name, logged, awaited and ended by its id out.
+
+Every child is written down in ``children.json`` of the home folder with its id and start time, so that the next
+start can end what a killed parent left behind, and nothing else.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import KilnError
+
+STOP_SECONDS = 15
+
+
+class LocalServiceError(KilnError):
+    """A local service or process did not start, or ended by itself."""
+
+    code = "local_service_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process that we started."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until ``ready``. Raises LocalServiceError with the log's end where it dies or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self.process.poll() is not None:
+                raise LocalServiceError(f"{self.name} ended with exit code {self.process.returncode}\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise LocalServiceError(f"{self.name} was not ready within {seconds:g} s\n{self.tail()}")
+            time.sleep(0.03)
+
+    def stop(self, signum: int = signal.SIGTERM, *, seconds: float = STOP_SECONDS) -> None:
+        """Ask it to end, and end it where it does not within ``seconds``."""
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        try:
+            self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def tail(self, lines: int = 15) -> str:
+        """The log's last lines, indented."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+
+def start(
+    home: Path,
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    user: int | None = None,
+    stdin: bytes | None = None,
+) -> Child:
+    """Start ``command`` in a session of its own, where the terminal's Ctrl-C does not reach it; log to home/logs."""
+    log = home / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            list(map(str, command)),
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd=folder,
+            user=user,
+            group=user_group(user),
+            extra_groups=[] if user is not None else None,
+            start_new_session=True,
+        )
+    _write_down(home, name, process.pid)
+    if stdin is not None and process.stdin is not None:
+        process.stdin.write(stdin)
+        process.stdin.close()
+    return Child(name, process, log)
+
+
+def user_group(user: int | None) -> int | None:
+    """The primary group of a user id."""
+    if user is None:
+        return None
+    import pwd  # not on Windows, where there are no user ids either
+
+    return pwd.getpwuid(user).pw_gid
+
+
+def end_leftovers(home: Path) -> None:
+    """End what an earlier run in this home left behind: the processes it wrote down, where they still are those."""
+    left = [(pid, born) for pid, born in _read(home).values() if _birth(pid) == born]
+    for pid, _ in left:
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for pid, born in left:
+        while _birth(pid) == born:
+            if time.monotonic() > deadline:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.05)
+    _file(home).unlink(missing_ok=True)
+
+
+def _write_down(home: Path, name: str, pid: int) -> None:
+    known = _read(home) | {name: (pid, _birth(pid))}
+    _file(home).write_text(json.dumps(known), encoding="utf-8")
+
+
+def _read(home: Path) -> dict[str, tuple[int, str]]:
+    try:
+        known = json.loads(_file(home).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: (pid, born) for name, (pid, born) in known.items()}
+
+
+def _file(home: Path) -> Path:
+    return home / "children.json"
+
+
+def _birth(pid: int) -> str:
+    """When the process of this id started, '' where there is none (or it is a zombie): tells it from a later one."""
+    told = subprocess.run(  # noqa: S603
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)],  # noqa: S607 - wherever this system has it
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"LC_ALL": "C", "TZ": "UTC"},
+    ).stdout.split(maxsplit=1)
+    return told[1].strip() if len(told) == 2 and not told[0].startswith("Z") else ""
+
+
+def _signal(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return

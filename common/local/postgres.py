@@ -1,0 +1,153 @@
+"""A home folder in, a running PostgreSQL on loopback out, with its data kept there. Drops to a plain user as root."""
+
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from common.local import children
+from common.local.binaries import find_postgres
+from common.local.children import Child, LocalServiceError
+
+STOP_SIGNAL = signal.SIGINT  # PostgreSQL's fast shutdown: closes sessions, loses nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where the programs and the data are, and as which user (None: ourselves) the server runs."""
+
+    programs: Path
+    data: Path
+    user: int | None
+
+
+def start_postgres(
+    home: Path, *, port: int, password: str, programs: Path | None = None, durable: bool = True
+) -> Child:
+    """Start the server on the home's data folder, made when missing. Raises LocalServiceError."""
+    installation = _prepare(home, find_postgres(programs))
+    if not (installation.data / "PG_VERSION").exists():
+        _make_cluster(installation, password)
+    _check_version(installation)
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": "",
+        "max_connections": "200",
+        "fsync": "on" if durable else "off",
+    }
+    flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    command = [str(installation.programs / "postgres"), "-D", str(installation.data), *flags]
+    return children.start(home, "postgres", command, folder=installation.data, user=installation.user)
+
+
+def wait_for_postgres(server: Child, url: str) -> None:
+    def answering() -> bool:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    server.wait_until(answering, seconds=60)  # recovery after a crash may take its time
+
+
+def postgres_url(port: int, password: str, database: str = "postgres") -> str:
+    return f"postgresql://kiln:{password}@127.0.0.1:{port}/{database}"
+
+
+def _prepare(home: Path, programs: Path) -> Installation:
+    """Data in the home folder; as root in a place that an unprivileged user can reach, noted in the home folder."""
+    if os.geteuid() != 0:
+        return Installation(programs, home / "postgres", None)
+    user = _unprivileged()
+    place = home / "postgres"
+    if not _reaches(user, home):
+        # nobody may pass through, say, /root: parent folders are not ours to open
+        name = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
+        place = Path("/var/lib/kiln" if Path("/var/lib").exists() else tempfile.gettempdir()) / name
+        (home / "postgres.place").write_text(str(place), encoding="utf-8")
+    place.mkdir(parents=True, exist_ok=True)
+    os.chown(place, user, -1)
+    if not _reaches(user, programs):
+        copied = place / "programs"
+        if not copied.exists():
+            shutil.copytree(programs.parent, copied, symlinks=True)
+        programs = copied / programs.name
+    return Installation(programs, place / "data", user)
+
+
+def _unprivileged() -> int:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    raise LocalServiceError("PostgreSQL does not run as root, and this system has neither a postgres nor a nobody user")
+
+
+def _reaches(user: int, path: Path) -> bool:
+    """Can this user enter ``path``?"""
+    tried = _run_as(user, ["ls", path], folder=Path("/"))
+    return tried.returncode == 0
+
+
+def _make_cluster(installation: Installation, password: str) -> None:
+    """initdb beside the data folder, then rename: a data folder is whole or not there."""
+    staging = installation.data.with_name("data.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", prefix="kiln-", encoding="utf-8") as secret:
+        secret.write(password)
+        secret.flush()
+        if installation.user is not None:
+            os.chown(secret.name, installation.user, -1)
+        made = _run_as(
+            installation.user,
+            [
+                installation.programs / "initdb",
+                f"--pgdata={staging}",
+                "--username=kiln",
+                f"--pwfile={secret.name}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+            ],
+            folder=staging.parent,
+        )
+    if made.returncode != 0:
+        raise LocalServiceError(f"initdb failed\n{made.stderr.decode(errors='replace')[-2000:]}")
+    staging.rename(installation.data)
+
+
+def _check_version(installation: Installation) -> None:
+    made_by = (installation.data / "PG_VERSION").read_text(encoding="utf-8").strip()
+    told = _run_as(installation.user, [installation.programs / "postgres", "--version"], folder=Path("/"))
+    found = re.search(rb"\) (\d+)", told.stdout)
+    version = found[1].decode() if found else "an unknown version"
+    if version != made_by:
+        raise LocalServiceError(
+            f"the data in {installation.data} was made by PostgreSQL {made_by}, and {installation.programs} "
+            f"has {version}: put the older one on PATH, or move the data away to begin anew"
+        )
+
+
+def _run_as(user: int | None, command: Sequence[str | Path], *, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # noqa: S603 - our own command
+        list(map(str, command)),
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        user=user,
+        group=children.user_group(user),
+        extra_groups=[] if user is not None else None,
+    )

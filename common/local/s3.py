@@ -1,0 +1,43 @@
+"""A home folder in, a running SeaweedFS with an S3 endpoint on loopback out, with its objects kept there."""
+
+import json
+from pathlib import Path
+
+import httpx2
+
+from common.local import children
+from common.local.binaries import find_weed
+from common.local.children import Child
+from common.local.ports import free_ports
+
+
+def start_s3(home: Path, *, port: int, access_key: str, secret_key: str) -> Child:
+    """Start master, volume server, filer and S3 gateway in one process, every port of theirs on loopback."""
+    folder = home / "s3"
+    folder.mkdir(parents=True, exist_ok=True)
+    identities = home / "s3.json"
+    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identities.touch(mode=0o600)
+    identities.write_text(
+        json.dumps({"identities": [{"name": "kiln", "credentials": credentials, "actions": actions}]}),
+        encoding="utf-8",
+    )
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
+    others = [f"-{name}={number}" for name, number in zip([*names, "s3.port.grpc"], free_ports(7), strict=True)]
+    off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    command = [str(find_weed()), "server", "-s3", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *others, *off]
+    # small volumes, and enough of them: each bucket takes seven
+    sizes = ["-master.volumeSizeLimitMB=1024", "-master.volumePreallocate=false", "-volume.max=1000"]
+    options = [f"-s3.port={port}", f"-s3.config={identities.resolve()}"]
+    return children.start(home, "s3", [*command, *sizes, *options], folder=folder)
+
+
+def wait_for_s3(server: Child, port: int) -> None:
+    def answering() -> bool:
+        try:
+            return httpx2.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code < 500
+        except httpx2.HTTPError:
+            return False
+
+    server.wait_until(answering, seconds=30)
