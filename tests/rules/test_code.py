@@ -14,7 +14,7 @@ FUNCTION_LINES = 40
 LONG_FUNCTIONS = {"migrations"}
 
 SQL_PLACES = ("common/jobs/", "common/db.py", "migrations/")
-# It makes roles and databases in a server of its own, before there is an engine; it never sees a job.
+# It asks a server that it just started whether it answers.
 PSYCOPG = ("common/local/postgres.py",)
 DATABASE = ("sqlalchemy", "psycopg", "alembic")
 HARMLESS = ("sqlalchemy.Engine", "sqlalchemy.exc.")  # a handle that is passed on; errors that are told
@@ -30,7 +30,7 @@ def test_sql_lives_in_the_folder_of_the_domain(module: Module) -> None:
     imports = [name for name in _database_imports(module) if not name.startswith(HARMLESS)]
     assert not imports or module.place in PSYCOPG, f"{module.place} imports {imports}"
     for call in _calls(module, "execute", "exec_driver_sql", "executemany"):
-        assert module.place in PSYCOPG, f"{module.place}:{call.lineno} executes SQL"
+        pytest.fail(f"{module.place}:{call.lineno} executes SQL")
 
 
 @each_module
