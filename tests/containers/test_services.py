@@ -143,7 +143,7 @@ def test_one_job_goes_through_the_services_of_the_compose_file(deployment: Deplo
         assert client.get("/readyz").json()["workers"]["states"]["ready"] == 1
 
 
-def test_a_service_without_a_worker_beside_it_is_told_unhealthy(deployment: Deployment) -> None:
+def test_a_worker_that_does_not_run_is_told_unhealthy_in_one_line(deployment: Deployment) -> None:
     assert deployment.run("migrate").returncode == 0
     check = deployment.check("worker")
     assert check.returncode == 1
