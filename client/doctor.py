@@ -14,8 +14,6 @@ from client.output import Output, answering
 if TYPE_CHECKING:
     from client.checks import Finding
 
-RUN_SETTINGS = ("database_url", "broker_url", "s3_endpoint_url", "s3_access_key", "s3_secret_key", "s3_bucket")
-
 _BROKEN = 1
 
 
@@ -33,8 +31,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 def run_settings(run: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """The settings that run.json knows and the environment does not give: what a person sets goes first."""
-    known = {name: run[name] for name in RUN_SETTINGS if name in run}
-    return {name: value for name, value in known.items() if f"KILN_{name.upper()}" not in environment}
+    storage = {f"s3_{name}": value for name, value in (run.get("storage") or {}).items()}
+    known = {"database_url": run.get("database"), "broker_url": run.get("broker"), **storage}
+    return {name: value for name, value in known.items() if value and f"KILN_{name.upper()}" not in environment}
 
 
 def _examine(run: Mapping[str, Any]) -> "list[Finding]":

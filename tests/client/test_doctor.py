@@ -3,8 +3,6 @@
 import json
 import subprocess
 
-import pytest
-
 from tests.client.conftest import Command
 
 NAMES = ["device", "database", "broker", "bucket", "weights", "api", "workers"]
@@ -24,24 +22,42 @@ def test_everything_is_ok_on_the_running_stack(kiln: Command) -> None:
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [["ok", name] for name in NAMES]
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "name"),
-    [
-        ("KILN_BROKER_URL", f"redis://:hush-hush@{NOWHERE}/0", "broker"),
-        ("KILN_DATABASE_URL", f"postgresql://kiln:hush-hush@{NOWHERE}/kiln", "database"),
-        ("KILN_S3_ENDPOINT_URL", f"http://{NOWHERE}", "bucket"),
-        ("KILN_S3_BUCKET", "there-is-no-such-bucket", "bucket"),
-        ("KILN_DEVICE", "cuda:99", "device"),
-        ("KILN_SERVE", "sd-v1-4", "weights"),
-    ],
-)
-def test_the_broken_one_is_named_with_what_to_do(kiln: Command, variable: str, value: str, name: str) -> None:
-    done = kiln("doctor", "--json", **{variable: value})
-    assert done.returncode == 1
-    assert broken(done) == [name]
-    check = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == name)
-    assert check["detail"]
-    assert check["advice"]
+def test_run_json_tells_where_everything_is(kiln: Command) -> None:
+    settings = {name: value for name, value in kiln.environment.items() if name.startswith("KILN_")}
+    names = ("ENDPOINT_URL", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
+    run = {
+        "api": settings["KILN_API_URL"],
+        "database": settings["KILN_DATABASE_URL"],
+        "broker": settings["KILN_BROKER_URL"],
+        "storage": {name.lower(): settings[f"KILN_S3_{name}"] for name in names},
+    }
+    (kiln.folder / ".kiln").mkdir()
+    (kiln.folder / ".kiln" / "run.json").write_text(json.dumps(run))
+    bare = {name: value for name, value in kiln.environment.items() if name not in settings}
+    done = Command(kiln.folder, bare)("doctor", "--json")
+    assert (done.returncode, broken(done)) == (0, []), done.stdout
+
+
+def test_the_broken_one_is_named_with_what_to_do(kiln: Command) -> None:
+    done = kiln("doctor", "--json", KILN_BROKER_URL=f"redis://:hush-hush@{NOWHERE}/0")
+    assert (done.returncode, broken(done)) == (1, ["broker"])
+    check = json.loads(done.stdout)["checks"][NAMES.index("broker")]
+    assert "refused" in check["detail"]
+    assert "KILN_BROKER_URL" in check["advice"]
+    assert "hush-hush" not in done.stdout + done.stderr
+
+
+def test_everything_that_is_broken_is_named_at_once(kiln: Command) -> None:
+    done = kiln(
+        "doctor",
+        "--json",
+        KILN_DATABASE_URL=f"postgresql://kiln:hush-hush@{NOWHERE}/kiln",
+        KILN_S3_BUCKET="there-is-no-such-bucket",
+        KILN_DEVICE="cuda:99",
+        KILN_SERVE="sd-v1-4",
+    )
+    assert (done.returncode, broken(done)) == (1, ["device", "database", "bucket", "weights"])
+    assert all(check["detail"] and check["advice"] for check in json.loads(done.stdout)["checks"] if not check["ok"])
     assert "hush-hush" not in done.stdout + done.stderr
 
 
