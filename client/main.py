@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
-from client import doctor, generate, jobs, models
+from client import doctor, generate, jobs, models, up
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed, was canceled or expired, or a check failed; "
@@ -27,6 +27,8 @@ def version() -> None:
 
 
 EXAMPLES: dict[Callable[..., None], str] = {
+    up.up: "kiln up --workers 2",
+    up.demo: "kiln demo",
     generate.generate: 'kiln generate "a lighthouse in fog" --style anime --steps 30 -n 4 --output pictures/',
     generate.watch: "kiln watch job_0192f3a4b5c67d8e9f0011223344556677 --output pictures/",
     jobs.jobs: "kiln jobs --status failed --json",

@@ -11,7 +11,8 @@ from common.errors import NotFound, StorageError
 from common.settings import Settings
 
 _CHUNK = 1 << 16
-_MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
+_NO_OBJECT = ("404", "NoSuchKey", "NotFound")
+_NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
 
 
 class Objects:
@@ -77,8 +78,7 @@ class Objects:
             body = self._store.get_object(Bucket=self._bucket, Key=key)["Body"]
         except (BotoCoreError, ClientError) as error:
             _translate(error, key)
-        chunks: Iterator[bytes] = body.iter_chunks(_CHUNK)
-        return chunks
+        return _chunks(body, key)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects; those that are not there are no error. Raises StorageError."""
@@ -97,21 +97,24 @@ class Objects:
 
     def ensure_bucket(self) -> None:
         """Make the bucket unless it is there. Raises StorageError."""
+        if not self._has_bucket():
+            self._make_bucket()
+
+    def check(self) -> None:
+        """Raise StorageError unless the bucket answers, within a second to connect and one to answer."""
+        if not self._has_bucket():
+            raise StorageError(f"there is no bucket {self._bucket}")
+
+    def _has_bucket(self) -> bool:
         try:
             self._impatient.head_bucket(Bucket=self._bucket)
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _MISSING:
-                _translate(error, self._bucket)
-            self._make_bucket()
+            if _code(error) in _NO_BUCKET:
+                return False
+            _translate(error, self._bucket)
         except BotoCoreError as error:
             _translate(error, self._bucket)
-
-    def check(self) -> None:
-        """Raise StorageError or NotFound unless the bucket answers within about a second."""
-        try:
-            self._impatient.head_bucket(Bucket=self._bucket)
-        except (BotoCoreError, ClientError) as error:
-            _translate(error, self._bucket)
+        return True
 
     def _make_bucket(self) -> None:
         try:
@@ -125,8 +128,23 @@ class Objects:
             _translate(error, self._bucket)
 
 
+def _chunks(body: Any, key: str) -> Iterator[bytes]:
+    """The body in chunks; its connection goes back also where the reader stops early."""
+    try:
+        yield from body.iter_chunks(_CHUNK)
+    except BotoCoreError as error:
+        _translate(error, key)
+    finally:
+        body.close()
+
+
+def _code(error: BotoCoreError | ClientError) -> str:
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__
+
+
 def _translate(error: BotoCoreError | ClientError, name: str) -> NoReturn:
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-    if code in _MISSING:
+    """A missing bucket is a StorageError: it may be made at any time, and a painted job is worth another try."""
+    code = _code(error)
+    if code in _NO_OBJECT:
         raise NotFound(f"there is no object {name}") from error
     raise StorageError(f"the object store failed at {name}: {code}") from error

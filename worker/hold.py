@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from common.errors import JobCanceled, LeaseLost, Unavailable, WorkerDraining
 from common.jobs import lease
-from common.jobs.lease import Claim
+from common.jobs.claim import Claim
 from common.jobs.state import Stage
 
 log = structlog.get_logger()

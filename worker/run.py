@@ -1,7 +1,7 @@
 """THE job: a claim in; enhance, diffuse, score, store; one outcome out, settled. Reads from top to bottom."""
 
 from common.errors import Interrupted, KilnError
-from common.jobs.lease import Claim
+from common.jobs.claim import Claim
 from common.jobs.state import Stage
 from worker.hold import Hold
 from worker.settle import Broken, Finished, Outcome, Stopped, settle

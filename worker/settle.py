@@ -9,7 +9,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from common.errors import Interrupted, JobCanceled, KilnError, LeaseLost, StorageError, Unavailable, WorkerDraining
 from common.jobs import lease
-from common.jobs.lease import Claim, StoredImage
+from common.jobs.claim import Claim
+from common.jobs.lease import StoredImage
 from common.jobs.state import Status
 from worker.workshop import Workshop
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from PIL import Image
 
-from common.jobs.lease import Claim, StoredImage
+from common.jobs.claim import Claim
+from common.jobs.lease import StoredImage
 
 __all__ = ["Claim", "Enhanced", "Rendered", "Scored", "StoredImage"]
 

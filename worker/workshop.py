@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from common.objects import Objects
 from sqlalchemy import Engine
 
 from common.db import make_engine
-from common.jobs.lease import Claim, claim_job
+from common.jobs.claim import Claim, claim_job
+from common.objects import Objects
 from common.settings import Settings
 from worker.diffusion.device import Device
 from worker.hold import Hold

@@ -1,4 +1,4 @@
-"""The life of a claimed job: claim, extend, save, succeed, retry, fail, cancel, park. The sweep is in sweep.py.
+"""The life of a claimed job: extend, save, succeed, retry, fail, cancel, park. The claim is in claim.py.
 
 Every write after the claim shows the lease's token in its WHERE clause. "No row changed" means that the lease is
 lost, never success. Time is the database's clock throughout: clocks give liveness, the token gives safety.
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
@@ -17,22 +17,12 @@ from sqlalchemy.sql.elements import ColumnElement
 from common.db import transaction
 from common.errors import KilnError, LeaseLost, as_json
 from common.ids import new_id
-from common.jobs.spec import JobSpec
-from common.jobs.state import Lane, Stage, Status
-from common.jobs.tables import images, is_queued, is_running, jobs
+from common.jobs.claim import Claim
+from common.jobs.state import Stage, Status
+from common.jobs.tables import images, is_running, jobs
 
 _CLOCK = func.clock_timestamp()
 _NO_LEASE: dict[str, None] = {"lease_token": None, "lease_expires_at": None, "run_deadline_at": None}
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job this worker holds: which one, which attempt, and the token that every later write must show."""
-
-    job_id: UUID
-    attempt: int
-    token: UUID
-    spec: JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,58 +39,6 @@ class StoredImage:
     content_type: str | None = None
     bytes: int | None = None
     sha256: str | None = None
-
-
-def claim_job(
-    engine: Engine,
-    *,
-    worker: str,
-    models: Sequence[str],
-    lanes: Sequence[Lane] = tuple(Lane),
-    lease_seconds: float,
-    job_seconds: float,
-    oldest: bool = False,
-) -> Claim | None:
-    """Take the next job that is due, or None. One statement: rivals skip each other's locked rows.
-
-    The order is lane, priority, turn. With ``oldest`` the job that was submitted first goes first instead:
-    claimed so now and then, no job starves behind an endless stream of more urgent ones.
-    """
-    token = uuid4()
-    order = [jobs.c.id] if oldest else [jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.turn, jobs.c.id]
-    first = (
-        select(jobs.c.id)
-        .where(
-            is_queued,
-            jobs.c.not_before <= _CLOCK,
-            func.coalesce(jobs.c.deadline > _CLOCK, True),
-            jobs.c.model.in_(models),
-            jobs.c.lane.in_(lanes),
-        )
-        .order_by(*order)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .cte("first")
-    )
-    statement = (
-        update(jobs)
-        .where(jobs.c.id == first.c.id, is_queued)
-        .values(
-            status=Status.RUNNING,
-            attempt=jobs.c.attempt + 1,
-            lease_token=token,
-            lease_expires_at=_CLOCK + timedelta(seconds=lease_seconds),
-            run_deadline_at=_CLOCK + timedelta(seconds=job_seconds),
-            worker=worker,
-            started_at=_CLOCK,
-            stage=None,
-            progress_done=0,
-        )
-        .returning(jobs.c.id, jobs.c.attempt, jobs.c.spec)
-    )
-    with transaction(engine) as connection:
-        row = connection.execute(statement).one_or_none()
-    return Claim(row.id, row.attempt, token, JobSpec.from_json(row.spec)) if row else None
 
 
 def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) -> dict[UUID, bool]:

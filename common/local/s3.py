@@ -10,6 +10,10 @@ from common.local.binaries import find_weed
 from common.local.children import Child
 from common.local.ports import free_ports
 
+# In good order it takes 15 s or more to part from itself. Every write is in the kernel's hands by then, so that an
+# end by SIGKILL loses nothing
+STOP_SECONDS = 1
+
 
 def start_s3(home: Path, *, port: int, access_key: str, secret_key: str) -> Child:
     """Start master, volume server, filer and S3 gateway in one process, every port of theirs on loopback."""

@@ -51,7 +51,7 @@ def running_services(home: Path, *, postgres_programs: Path | None = None, durab
         broker = redis.start_redis(home, port=redis_port, password=keys["redis"])
         stack.callback(broker.stop)
         store = s3.start_s3(home, port=s3_port, access_key=keys["s3_access"], secret_key=keys["s3_secret"])
-        stack.callback(store.stop)
+        stack.callback(store.stop, seconds=s3.STOP_SECONDS)
         database = postgres.start_postgres(
             home, port=postgres_port, password=keys["postgres"], programs=postgres_programs, durable=durable
         )

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from common.db import transaction
-from common.jobs.lease import Claim, StoredImage, claim_job
+from common.jobs.claim import Claim, claim_job
+from common.jobs.lease import StoredImage
 from common.jobs.spec import JobSpec
 from common.jobs.submit import Submission, submit_job
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from common.db import transaction
 from common.errors import LeaseLost, NumericalError, StorageError
 from common.jobs import lease
+from common.jobs.claim import Claim
 from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import Job, get_image, get_job, list_images
 from common.jobs.spec import JobSpec
@@ -17,7 +18,7 @@ from common.jobs.sweep import expire_overdue, return_expired
 from tests.jobs.make import PICTURE, claim, claimed, let_leases_run_out, let_pauses_pass, submit
 
 
-def read(engine: Engine, taken: lease.Claim) -> Job:
+def read(engine: Engine, taken: Claim) -> Job:
     job = get_job(engine, "ann", taken.job_id)
     assert job is not None
     return job

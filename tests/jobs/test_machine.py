@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from common.errors import LeaseLost, NumericalError, StorageError
 from common.jobs import lease
-from common.jobs.lease import Claim
+from common.jobs.claim import Claim
 from common.jobs.owner import cancel_job
 from common.jobs.read import Job, get_job
 from common.jobs.state import TERMINAL, Stage, Status

@@ -54,19 +54,19 @@ class Kiln:
     @contextmanager
     def worker(self, name: str = "worker", **settings: Any) -> Iterator[Popen[bytes]]:
         """One more worker, ready."""
-        before = self.ready_workers()
         with running(["worker"], environment(changed(self.settings, **settings)), self.logs / f"{name}.log") as process:
 
             def ready() -> bool:
                 assert process.poll() is None, self.tails()
-                return self.ready_workers() > before
+                return process.pid in self.ready_workers()
 
             wait_for("ready worker", ready, seconds=60)
             yield process
 
-    def ready_workers(self) -> int:
+    def ready_workers(self) -> set[int]:
+        """Process ids; a worker's id is host:pid:random."""
         workers = httpx2.get(f"{self.url}/v1/workers", timeout=30).json()["data"]
-        return sum(worker["state"] == "ready" for worker in workers)
+        return {int(worker["id"].split(":")[-2]) for worker in workers if worker["state"] == "ready"}
 
     def tails(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.logs.glob("*.log")))

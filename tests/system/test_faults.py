@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from common.local.redis import start_redis, wait_for_redis
 from common.models import PARTS
+from common.settings import Settings
 from tests.processes import changed, environment, free_port, running, running_api, wait_for
 from tests.system.conftest import Kiln
 
@@ -68,10 +69,17 @@ def test_a_worker_that_froze_longer_than_its_lease_writes_nothing(kiln: Kiln) ->
             assert kiln.finished(job_id, seconds=90)["attempt"] == 2
 
 
-def test_a_job_posted_while_the_broker_is_away_runs_when_it_is_back(kiln: Kiln, tmp_path: Path) -> None:
-    port = free_port()
+def with_broker(kiln: Kiln, port: int, database_url: str) -> Settings:
+    """A broker that comes and goes, and a database that no other test's sweeper looks after."""
     url = SecretStr(f"redis://:pass@127.0.0.1:{port}/0")
-    settings = changed(kiln.settings, broker_url=url)
+    return changed(kiln.settings, broker_url=url, database_url=SecretStr(database_url))
+
+
+def test_a_job_posted_while_the_broker_is_away_runs_when_it_is_back(
+    kiln: Kiln, tmp_path: Path, database_url: str
+) -> None:
+    port = free_port()
+    settings = with_broker(kiln, port, database_url)
     with running_api(settings, log=kiln.logs / "lonely-api.log") as api:
         lonely = Kiln(api, settings, kiln.logs)
         job_id = lonely.post(num_inference_steps=2)["id"]
@@ -85,9 +93,9 @@ def test_a_job_posted_while_the_broker_is_away_runs_when_it_is_back(kiln: Kiln, 
             assert lonely.finished(job_id, seconds=20)["status"] == "succeeded"
 
 
-def test_a_worker_survives_a_restart_of_the_broker(kiln: Kiln, tmp_path: Path) -> None:
+def test_a_worker_survives_a_restart_of_the_broker(kiln: Kiln, tmp_path: Path, database_url: str) -> None:
     port = free_port()
-    settings = changed(kiln.settings, broker_url=SecretStr(f"redis://:pass@127.0.0.1:{port}/0"))
+    settings = with_broker(kiln, port, database_url)
     with running_api(settings, log=kiln.logs / "restart-api.log") as api:
         restarted = Kiln(api, settings, kiln.logs)
         with running(["worker.sweeper"], environment(settings), kiln.logs / "restart-sweeper.log"):
@@ -104,7 +112,7 @@ def test_a_worker_survives_a_restart_of_the_broker(kiln: Kiln, tmp_path: Path) -
 
 
 def test_a_worker_whose_model_cannot_be_loaded_says_why_in_one_line_and_readiness_too(kiln: Kiln) -> None:
-    broken = {"broken": dict.fromkeys(PARTS, {"source": "/nowhere/at/all"})}
+    broken = {"broken": {part: {"source": "/nowhere/at/all"} for part in PARTS}}
     variables = environment(kiln.settings) | {"KILN_MODELS": json.dumps(broken), "KILN_MODEL": "broken"}
     ended = subprocess.run(
         [sys.executable, "-m", "worker"], env=variables, capture_output=True, text=True, timeout=60, check=False

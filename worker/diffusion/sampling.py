@@ -54,7 +54,7 @@ def decode(model: Model, latents: torch.Tensor) -> Image.Image:
     if not torch.isfinite(latents).all():
         raise NumericalError("the latents became NaN or infinite")
     decoded = model.vae.decode(latents / model.vae.config.scaling_factor).sample
-    pixels = (decoded[0].float() / 2 + 0.5).clamp(0, 1).mul(255).round()
-    if not torch.isfinite(pixels).all():
+    if not torch.isfinite(decoded).all():
         raise NumericalError("the decoded picture has NaN or infinite pixels")
+    pixels = (decoded[0].float() / 2 + 0.5).clamp(0, 1).mul(255).round()
     return Image.fromarray(pixels.to("cpu", torch.uint8).permute(1, 2, 0).numpy())

@@ -29,6 +29,8 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, on_ste
     seeds = tuple(spec.image_seed(index) for index in range(spec.num_images))
     with _naming_the_size(spec):
         context = device.run(lambda: condition(model, texts.enhanced_prompt, spec.negative_prompt, spec.guidance_scale))
+        # on the device thread too: a tokenizer keeps its settings for cutting and padding between calls
+        cut = device.run(partial(is_cut, model, texts.enhanced_prompt))
         images: list[Image.Image] = []
         for index, seed in enumerate(seeds):
             sampling = device.run(partial(Sampling, model, spec, context, seed))
@@ -36,16 +38,16 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, on_ste
                 device.run(sampling.step)
                 on_step(index * sampling.evaluations + step + 1)
             images.append(device.run(partial(decode, model, sampling.latents)))
-    return Rendered(images=tuple(images), seeds=seeds, recipe=_recipe(spec, texts, model))
+    return Rendered(images=tuple(images), seeds=seeds, recipe=_recipe(spec, texts, model, cut))
 
 
-def _recipe(spec: JobSpec, texts: Enhanced, model: Model) -> dict[str, Any]:
+def _recipe(spec: JobSpec, texts: Enhanced, model: Model, cut: bool) -> dict[str, Any]:
     """What is needed to make the pictures again, bit for bit: request, final text, weights, arithmetic, versions."""
     return {
         **spec.to_json(),
         "styled_prompt": texts.styled_prompt,
         "enhanced_prompt": texts.enhanced_prompt,
-        "prompt_cut": is_cut(model, texts.enhanced_prompt),
+        "prompt_cut": cut,
         "model_revisions": dict(model.revisions),
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),

@@ -1,0 +1,54 @@
+# Everything that people and CI call. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The CPU build of torch is what `pip install torch==2.13.0` takes where one is preferred; another build: TORCH=...
+TORCH ?= torch==2.13.0
+SOURCES := api bench client common demo migrations tests worker
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test lint format unit slow bench clean
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(VENV)/installed ## make the virtual environment and install everything into it
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Kiln needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "This Python cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[worker,local,dev]"
+	@touch $@
+
+demo: install ## start everything, paint one picture, stop everything
+	@$(BIN)/python -m client demo
+
+up: install ## start everything and stay until Ctrl-C
+	@$(BIN)/python -m client up
+
+test: install lint ## lint, types and the whole suite, on servers it starts itself
+	$(BIN)/python -m pytest
+
+lint: install ## ruff and mypy
+	$(BIN)/python -m ruff check $(SOURCES)
+	$(BIN)/python -m ruff format --check $(SOURCES)
+	$(BIN)/python -m mypy
+
+format: install ## let ruff mend what it can
+	$(BIN)/python -m ruff check --fix $(SOURCES)
+	$(BIN)/python -m ruff format $(SOURCES)
+
+unit: install ## the tests that need no server, in seconds
+	$(BIN)/python -m pytest tests/unit tests/rules
+
+slow: install ## the full Stable Diffusion shape on random weights (a minute, 7 GiB)
+	$(BIN)/python -m pytest -m slow
+
+bench: install ## speed and memory, as ratios of interleaved runs
+	$(BIN)/python -m bench
+
+clean: ## remove the virtual environment and caches; .kiln, with your jobs and pictures, stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

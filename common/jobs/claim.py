@@ -1,0 +1,75 @@
+"""The claim: a worker's name in, the next job that is due and the token to write with out. One statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine, func, select, update
+
+from common.db import transaction
+from common.jobs.spec import JobSpec
+from common.jobs.state import Lane, Status
+from common.jobs.tables import is_queued, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job this worker holds: which one, which attempt, and the token that every later write must show."""
+
+    job_id: UUID
+    attempt: int
+    token: UUID
+    spec: JobSpec
+
+
+def claim_job(
+    engine: Engine,
+    *,
+    worker: str,
+    models: Sequence[str],
+    lanes: Sequence[Lane] = tuple(Lane),
+    lease_seconds: float,
+    job_seconds: float,
+    oldest: bool = False,
+) -> Claim | None:
+    """Take the next job that is due, or None. One statement: rivals skip each other's locked rows.
+
+    The order is lane, priority, turn. With ``oldest`` the job that was submitted first goes first instead:
+    claimed so now and then, no job starves behind an endless stream of more urgent ones.
+    """
+    token, clock = uuid4(), func.clock_timestamp()
+    order = [jobs.c.id] if oldest else [jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.turn, jobs.c.id]
+    first = (
+        select(jobs.c.id)
+        .where(
+            is_queued,
+            jobs.c.not_before <= clock,
+            func.coalesce(jobs.c.deadline > clock, True),
+            jobs.c.model.in_(models),
+            jobs.c.lane.in_(lanes),
+        )
+        .order_by(*order)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("first")
+    )
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == first.c.id, is_queued)
+        .values(
+            status=Status.RUNNING,
+            attempt=jobs.c.attempt + 1,
+            lease_token=token,
+            lease_expires_at=clock + timedelta(seconds=lease_seconds),
+            run_deadline_at=clock + timedelta(seconds=job_seconds),
+            worker=worker,
+            started_at=clock,
+            stage=None,
+            progress_done=0,
+        )
+        .returning(jobs.c.id, jobs.c.attempt, jobs.c.spec)
+    )
+    with transaction(engine) as connection:
+        row = connection.execute(statement).one_or_none()
+    return Claim(row.id, row.attempt, token, JobSpec.from_json(row.spec)) if row else None

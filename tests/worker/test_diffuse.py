@@ -1,0 +1,287 @@
+"""The painter: equal to diffusers' own pipeline, decided by the seed, counted and stopped by the step."""
+
+import copy
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from common.errors import JobCanceled, NumericalError, OutOfDeviceMemory
+from common.jobs.spec import SCHEDULERS, JobSpec, SchedulerName
+from tests.worker.conftest import MakeSpec
+from worker.diffusion.conditioning import condition
+from worker.diffusion.device import Device
+from worker.diffusion.sampling import Sampling
+from worker.diffusion.schedules import make_scheduler
+from worker.stages.diffuse import diffuse
+from worker.stages.enhance import enhance
+from worker.stages.score import score
+from worker.ticket import Enhanced, Rendered
+from worker.weights import Model
+
+TEXTS = Enhanced("an orange cat", "photograph of an orange cat", "photograph of an orange cat, sharp focus, vivid")
+
+each_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS)
+
+
+@each_scheduler
+@pytest.mark.parametrize("guidance", [7.5, 1.0])
+@pytest.mark.parametrize("negative", ["blurry, grainy", ""])
+def test_the_picture_is_the_one_that_diffusers_own_pipeline_makes(
+    model: Model, device: Device, make_spec: MakeSpec, scheduler: SchedulerName, guidance: float, negative: str
+) -> None:
+    spec = make_spec(scheduler=scheduler, guidance_scale=guidance, negative_prompt=negative, num_inference_steps=4)
+    pipeline = own_pipeline(model, scheduler)
+
+    expected = pipeline(**pipeline_arguments(spec), output_type="latent").images
+    assert (device.run(lambda: latents(model, spec)) - expected).abs().max() < 1e-4
+
+    picture = paint(spec, model, device).images[0]
+    expected_picture = pipeline(**pipeline_arguments(spec), output_type="pil").images[0]
+    assert picture.size == expected_picture.size == (64, 96)
+    assert np.abs(np.asarray(picture, int) - np.asarray(expected_picture, int)).max() <= 1  # a half may round up
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "more"),
+    [
+        ("lms_discrete", "LMSDiscreteScheduler", {}),
+        ("heun_discrete", "HeunDiscreteScheduler", {}),
+        ("dpm_solver_multistep", "DPMSolverMultistepScheduler", {"solver_order": 2}),
+    ],
+)
+def test_the_schedules_are_those_of_stable_diffusion_v1(name: SchedulerName, kind: str, more: dict[str, int]) -> None:
+    scheduler = make_scheduler(name)
+    trained_with = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "num_train_timesteps": 1000,
+        "prediction_type": "epsilon",
+        **more,
+    }
+
+    assert type(scheduler).__name__ == kind
+    assert {key: scheduler.config[key] for key in trained_with} == trained_with
+    assert make_scheduler(name) is not scheduler
+
+
+@each_scheduler
+def test_every_evaluation_is_counted_once_over_all_pictures_in_the_jobs_thread(
+    model: Model, device: Device, make_spec: MakeSpec, scheduler: SchedulerName
+) -> None:
+    spec = make_spec(scheduler=scheduler, num_images=2)
+    heard: list[tuple[int, int]] = []
+
+    with counted(model) as evaluations:
+        diffuse(spec, TEXTS, model, device, lambda done: heard.append((done, threading.get_ident())))
+
+    assert heard == [(done, threading.get_ident()) for done in range(1, spec.evaluations + 1)]
+    assert len(evaluations) == spec.evaluations
+
+
+def test_what_on_step_raises_stops_the_job_within_that_step(model: Model, device: Device, make_spec: MakeSpec) -> None:
+    def cancel_at_five(done: int) -> None:
+        if done == 5:
+            raise JobCanceled
+
+    with counted(model) as evaluations, pytest.raises(JobCanceled):
+        diffuse(make_spec(num_images=3), TEXTS, model, device, cancel_at_five)
+
+    assert len(evaluations) == 5
+
+
+def test_a_seed_decides_the_pixels_and_each_picture_is_the_one_its_seed_gives_alone(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    together = paint(make_spec(seed=2**32 - 2, num_images=3), model, device)
+
+    assert together.seeds == (2**32 - 2, 2**32 - 1, 0)
+    alone = [paint(make_spec(seed=seed), model, device).images[0] for seed in together.seeds]
+    assert [image.tobytes() for image in together.images] == [image.tobytes() for image in alone]
+    assert len({image.tobytes() for image in alone}) == 3
+
+
+def test_jobs_that_take_turns_step_by_step_paint_what_they_paint_alone(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    specs = [make_spec(scheduler=name, seed=seed) for seed, name in enumerate(SCHEDULERS)]
+    alone = [paint(spec, model, device).images[0].tobytes() for spec in specs]
+    painted: dict[int, bytes] = {}
+    turn = threading.Barrier(len(specs))
+
+    def work(place: int, spec: JobSpec) -> None:
+        def wait_for_the_others(done: int) -> None:
+            if done <= 3:  # Heun makes more
+                turn.wait(timeout=30)
+
+        painted[place] = diffuse(spec, TEXTS, model, device, wait_for_the_others).images[0].tobytes()
+
+    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(specs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    assert painted == dict(enumerate(alone))
+
+
+def test_the_recipe_is_json_from_which_the_picture_can_be_made_again(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    first = paint(make_spec(scheduler="heun_discrete", seed=9), model, device)
+
+    recipe: dict[str, Any] = json.loads(json.dumps(first.recipe))
+    spec = JobSpec.from_json({field.name: recipe[field.name] for field in fields(JobSpec)})
+    texts = Enhanced(recipe["prompt"], recipe["styled_prompt"], recipe["enhanced_prompt"])
+    again = diffuse(spec, texts, model, device, lambda done: None)
+
+    assert again.images[0].tobytes() == first.images[0].tobytes()
+    assert again.recipe == first.recipe
+    assert recipe["model_revisions"] == model.revisions
+    assert (recipe["device"], recipe["dtype"], recipe["slot_width"]) == ("cpu", "float32", 1)
+    assert recipe["versions"]["torch"] == torch.__version__
+    assert {"kiln", "diffusers", "transformers"} < recipe["versions"].keys()
+
+
+def test_a_prompt_is_cut_at_77_tokens_and_the_recipe_says_so(model: Model, device: Device, make_spec: MakeSpec) -> None:
+    long = " ".join(["cat"] * 75)
+    fits, cut, other = (
+        diffuse(make_spec(), replace(TEXTS, enhanced_prompt=text), model, device, lambda done: None)
+        for text in (tokens_long(model, 77), f"{long} cat apple tree", f"{long} cat under water")
+    )
+
+    assert [rendered.recipe["prompt_cut"] for rendered in (fits, cut, other)] == [False, True, True]
+    assert cut.images[0].tobytes() == other.images[0].tobytes()
+
+
+def test_latents_that_are_no_numbers_are_an_error_and_no_black_picture(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    for part, value in (("unet", float("nan")), ("vae", float("inf"))):
+        with pytest.raises(NumericalError):
+            paint(make_spec(), broken(model, part, value), device)
+
+
+def test_memory_that_runs_out_is_told_with_the_size(model: Model, device: Device, make_spec: MakeSpec) -> None:
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model.unet.register_forward_pre_hook(run_out)
+    try:
+        with pytest.raises(OutOfDeviceMemory, match="64 x 96"):
+            paint(make_spec(), model, device)
+    finally:
+        hook.remove()
+
+
+def test_only_the_device_thread_touches_models_and_tokenizers(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    names: set[str] = set()
+    watched = replace(
+        model,
+        **{
+            part: Watched(getattr(model, part), names)
+            for part in ("vae", "unet", "text_encoder", "enhancer", "scorer", "scorer_processor")
+        },
+        **{part: Watched(getattr(model, part), names) for part in ("tokenizer", "enhancer_tokenizer")},
+        scorer_tokenizer=Watched(model.scorer_tokenizer, names),
+    )
+    spec = make_spec()
+
+    texts = enhance(spec, watched, device)
+    rendered = diffuse(spec, texts, watched, device, lambda done: None)
+    score(spec, texts, rendered, watched, device)
+
+    assert {name.split("_")[0] for name in names} == {"device"}
+
+
+class Watched:
+    """A part of a model that notes which threads use it."""
+
+    def __init__(self, part: Any, names: set[str]) -> None:
+        self._part = part
+        self._names = names
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self._names.add(threading.current_thread().name)
+        return self._part(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        self._names.add(threading.current_thread().name)
+        return getattr(self._part, name)
+
+
+def paint(spec: JobSpec, model: Model, device: Device) -> Rendered:
+    return diffuse(spec, TEXTS, model, device, lambda done: None)
+
+
+def latents(model: Model, spec: JobSpec) -> torch.Tensor:
+    context = condition(model, TEXTS.enhanced_prompt, spec.negative_prompt, spec.guidance_scale)
+    sampling = Sampling(model, spec, context, spec.seed)
+    for _ in range(sampling.evaluations):
+        sampling.step()
+    return sampling.latents
+
+
+def own_pipeline(model: Model, scheduler: SchedulerName) -> Any:
+    pipeline = StableDiffusionPipeline(
+        vae=model.vae,
+        text_encoder=model.text_encoder,
+        tokenizer=model.tokenizer,
+        unet=model.unet,
+        scheduler=make_scheduler(scheduler),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def pipeline_arguments(spec: JobSpec) -> dict[str, Any]:
+    return {
+        "prompt": TEXTS.enhanced_prompt,
+        "negative_prompt": spec.negative_prompt,
+        "width": spec.width,
+        "height": spec.height,
+        "num_inference_steps": spec.num_inference_steps,
+        "guidance_scale": spec.guidance_scale,
+        "generator": torch.Generator().manual_seed(spec.seed),
+    }
+
+
+def tokens_long(model: Model, count: int) -> str:
+    """A text of exactly so many tokens, the two at its ends included."""
+    words: list[str] = []
+    while len(model.tokenizer(" ".join(words)).input_ids) < count:
+        words.append("a")
+    assert len(model.tokenizer(" ".join(words)).input_ids) == count
+    return " ".join(words)
+
+
+def broken(model: Model, part: str, value: float) -> Model:
+    """The model with one part whose every result is ``value``."""
+    module = copy.deepcopy(getattr(model, part))
+    last = module.conv_out if part == "unet" else module.decoder.conv_out
+    last.bias.fill_(value)
+    return replace(model, **{part: module})
+
+
+@contextmanager
+def counted(model: Model) -> Iterator[list[None]]:
+    """One entry for each U-Net evaluation of the block."""
+    seen: list[None] = []
+    hook = model.unet.register_forward_hook(lambda *_: seen.append(None))
+    try:
+        yield seen
+    finally:
+        hook.remove()
