@@ -31,7 +31,7 @@ def test_the_recipe_comes_back_whole_from_a_hostile_prompt(output_format: Any) -
 def test_any_text_comes_back_from_every_format(text: str) -> None:
     recipe = make_recipe(prompt=text, enhanced_prompt=text)
     for output_format in ("png", "webp", "jpeg"):
-        parameters, whole = read(encode(PICTURE, output_format, recipe))  # type: ignore[arg-type]
+        parameters, whole = read(encode(PICTURE, output_format, recipe))
         assert json.loads(whole) == recipe
         assert parameters.startswith(f"{text}\nNegative prompt: blurry\n")
 

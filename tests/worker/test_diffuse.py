@@ -186,15 +186,12 @@ def test_only_the_device_thread_touches_models_and_tokenizers(
     model: Model, device: Device, make_spec: MakeSpec
 ) -> None:
     names: set[str] = set()
-    watched = replace(
-        model,
-        **{
-            part: Watched(getattr(model, part), names)
-            for part in ("vae", "unet", "text_encoder", "enhancer", "scorer", "scorer_processor")
-        },
-        **{part: Watched(getattr(model, part), names) for part in ("tokenizer", "enhancer_tokenizer")},
-        scorer_tokenizer=Watched(model.scorer_tokenizer, names),
-    )
+    parts: dict[str, Any] = {
+        field.name: Watched(getattr(model, field.name), names)
+        for field in fields(Model)
+        if field.name not in ("name", "device", "dtype", "revisions")
+    }
+    watched = replace(model, **parts)
     spec = make_spec()
 
     texts = enhance(spec, watched, device)
@@ -224,7 +221,7 @@ def paint(spec: JobSpec, model: Model, device: Device) -> Rendered:
     return diffuse(spec, TEXTS, model, device, lambda done: None)
 
 
-def latents(model: Model, spec: JobSpec) -> torch.Tensor:
+def latents(model: Model, spec: JobSpec) -> Any:
     context = condition(model, TEXTS.enhanced_prompt, spec.negative_prompt, spec.guidance_scale)
     sampling = Sampling(model, spec, context, spec.seed)
     for _ in range(sampling.evaluations):

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import socket
 from dataclasses import replace
 from uuid import UUID
 
@@ -23,10 +23,10 @@ JOB = UUID("0197f0d0-0000-7000-8000-000000000001")
 
 
 @pytest.fixture(scope="module")
-def objects(services: Services) -> Iterator[Objects]:
+def objects(services: Services) -> Objects:
     made = make_objects(services, bucket="store-test")
     made.ensure_bucket()
-    yield made
+    return made
 
 
 def test_a_key_is_made_of_job_attempt_and_index() -> None:
@@ -86,9 +86,12 @@ def test_a_later_attempt_overwrites_nothing(objects: Objects, make_spec: MakeSpe
     assert hashlib.sha256(b"".join(objects.open(first.key))).hexdigest() == first.sha256
 
 
-def test_a_bucket_that_is_missing_is_an_error_worth_another_try(services: Services, make_spec: MakeSpec) -> None:
-    with pytest.raises(StorageError) as caught:
-        store(JOB, 1, make_spec(), rendered(1), scored((0,)), make_objects(services, bucket="never-made"))
+def test_a_store_that_is_away_is_an_error_worth_another_try(services: Services, make_spec: MakeSpec) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # never listens: connections are refused
+        away = make_objects(services, bucket="store-test", endpoint_url=f"http://127.0.0.1:{held.getsockname()[1]}")
+        with pytest.raises(StorageError) as caught:
+            store(JOB, 1, make_spec(), rendered(1), scored((0,)), away)
 
     assert caught.value.retryable
 
