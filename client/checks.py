@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from common.objects import Objects
 from sqlalchemy.exc import ProgrammingError
 
 from client.api import Kiln
@@ -19,6 +18,7 @@ from client.errors import ClientError
 from common.db import make_engine
 from common.jobs.outlook import depth
 from common.models import PARTS, ModelEntry
+from common.objects import Objects
 from common.queue import Doorbell
 from common.settings import Settings
 
@@ -27,7 +27,7 @@ _DEVICE_SECONDS = 120  # a first import of torch from a slow disk
 # In a process of its own: importing torch takes seconds, and a broken driver may end the process.
 _ASK_DEVICE = """
 import sys, torch
-from worker.weights import pick_device, pick_dtype
+from worker.diffusion.device import pick_device, pick_dtype
 device = pick_device(sys.argv[1])
 name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
 dtype = str(pick_dtype(sys.argv[2], device)).removeprefix("torch.")

@@ -15,9 +15,9 @@ from common.db import make_engine
 from common.jobs.claim import Claim, claim_job
 from common.objects import Objects
 from common.settings import Settings
-from worker.diffusion.device import Device
+from worker.diffusion.device import Device, pick_device, pick_dtype
 from worker.hold import Hold
-from worker.weights import Model, load_model, pick_device, pick_dtype
+from worker.weights import Model, load_model
 
 OLDEST_EVERY = 5  # every fifth claim takes the oldest job, so that none starves
 

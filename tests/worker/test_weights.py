@@ -12,7 +12,8 @@ from transformers import CLIPTokenizer
 
 from common.errors import ModelNotLoadable
 from common.models import BUILT_IN, DEMO_WEIGHTS, PARTS, ModelEntry, PartName
-from worker.weights import Model, load_model, pick_device, pick_dtype
+from worker.diffusion.device import pick_device, pick_dtype
+from worker.weights import Model, load_model
 
 CPU = torch.device("cpu")
 UNET = "unet/diffusion_pytorch_model.safetensors"
