@@ -1,0 +1,72 @@
+"""The sweeper: one at a time, however many there are, and no job is rung for twice in a row."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+
+from common.db import transaction
+from common.jobs.submit import unheard
+from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
+from common.jobs.workers import list_workers, record_worker, remove_worker
+from tests.jobs.make import submit
+
+
+def test_two_sweepers_do_not_sweep_at_once(engine: Engine) -> None:
+    with only_sweeper(engine) as first, only_sweeper(engine) as second:
+        assert (first, second) == (True, False)
+    with only_sweeper(engine) as again:
+        assert again
+
+
+def test_a_sweeper_that_dies_leaves_no_lock(engine: Engine) -> None:
+    with pytest.raises(ZeroDivisionError), only_sweeper(engine) as alone:
+        assert alone
+        raise ZeroDivisionError
+    with only_sweeper(engine) as again:
+        assert again
+
+
+def test_jobs_whose_message_was_sent_are_not_rung_for_and_unheard_ones_are_once(engine: Engine) -> None:
+    ids = [submit(engine) for _ in range(5)]
+    assert take_unpublished(engine, "demo", 10) == 0
+    for job_id in ids[:3]:
+        unheard(engine, job_id)
+    assert take_unpublished(engine, "sd-v1-4", 10) == 0
+    assert take_unpublished(engine, "demo", 2) == 2
+    assert take_unpublished(engine, "demo", 10) == 1
+    assert take_unpublished(engine, "demo", 10) == 0
+
+
+def test_a_message_that_may_be_lost_is_sent_again_after_half_a_minute(engine: Engine) -> None:
+    submit(engine)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE jobs SET published_at = clock_timestamp() - interval '31 s'"))
+    assert take_unpublished(engine, "demo", 10) == 1
+
+
+def test_a_job_is_rung_for_when_its_time_has_come_and_not_before(engine: Engine) -> None:
+    submit(engine, not_before=datetime.now(UTC) + timedelta(hours=1))
+    assert take_unpublished(engine, "demo", 10) == 0
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE jobs SET not_before = clock_timestamp()"))
+    assert take_unpublished(engine, "demo", 10) == 1
+
+
+def test_rival_sweepers_ring_for_each_job_once(engine: Engine) -> None:
+    for job_id in [submit(engine) for _ in range(40)]:
+        unheard(engine, job_id)
+    with ThreadPoolExecutor(4) as threads:
+        taken = threads.map(lambda _: take_unpublished(engine, "demo", 15), range(8))
+    assert sum(taken) == 40
+
+
+def test_workers_come_and_go_and_are_forgotten_a_day_after_their_last_sign_of_life(engine: Engine) -> None:
+    for name in ("kept", "stopped", "silent"):
+        record_worker(engine, name, state="ready", models=["demo"], device="cpu", seats=2)
+    remove_worker(engine, "stopped")
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '25 h' WHERE id = 'silent'"))
+    assert [worker.id for worker in list_workers(engine, alive_seconds=60)] == ["kept"]
+    assert sweep_once(engine, lease_seconds=60, max_failures=4).forgotten == 1
