@@ -12,6 +12,7 @@ from psycopg import sql
 
 from common.local.services import Services, running_services
 from common.settings import Settings
+from tests.deployment import Kiln, running_kiln
 
 _numbers = itertools.count(1)
 
@@ -47,17 +48,32 @@ def database_url(services: Services, _template: str) -> Iterator[str]:
 def module_settings(services: Services, _template: str) -> Iterator[Settings]:
     """Settings that name a database, a broker database and a bucket of the module's own."""
     with _database(services, _template) as url:
-        number = next(_numbers)
-        yield Settings.model_validate(
-            {
-                "database_url": url,
-                "broker_url": services.broker_url.removesuffix("/0") + f"/{number % 16}",
-                "s3_endpoint_url": services.s3_endpoint_url,
-                "s3_access_key": services.s3_access_key,
-                "s3_secret_key": services.s3_secret_key,
-                "s3_bucket": f"kiln-test-{number}",
-            }
-        )
+        yield _settings(services, url)
+
+
+@pytest.fixture(scope="session")
+def served(services: Services, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kiln]:
+    """One Kiln with a worker for the whole session, for tests that only send it jobs."""
+    with (
+        _database(services, _template) as url,
+        running_kiln(_settings(services, url), tmp_path_factory.mktemp("served")) as kiln,
+        kiln.worker(),
+    ):
+        yield kiln
+
+
+def _settings(services: Services, database_url: str) -> Settings:
+    number = next(_numbers)
+    return Settings.model_validate(
+        {
+            "database_url": database_url,
+            "broker_url": services.broker_url.removesuffix("/0") + f"/{number % 16}",
+            "s3_endpoint_url": services.s3_endpoint_url,
+            "s3_access_key": services.s3_access_key,
+            "s3_secret_key": services.s3_secret_key,
+            "s3_bucket": f"kiln-test-{number}",
+        }
+    )
 
 
 class _database:

@@ -11,9 +11,8 @@ from typing import TypeVar
 import pytest
 
 from client.api import Kiln
-from common.objects import Objects
-from common.settings import Settings
-from tests.processes import environment, running, running_api
+from tests.deployment import Kiln as Deployment
+from tests.processes import environment
 
 KILN = Path(sys.executable).with_name("kiln")
 
@@ -69,24 +68,10 @@ class Stack:
     environment: dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def stack(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="session")
+def stack(served: Deployment) -> Stack:
     """API, worker and sweeper on real servers, ready for jobs."""
-    logs = tmp_path_factory.mktemp("stack")
-    variables = environment(module_settings)
-    Objects.from_settings(module_settings).ensure_bucket()
-    with (
-        running_api(module_settings, logs / "api.log") as url,
-        running(["worker"], variables, logs / "worker.log"),
-        running(["worker.sweeper"], variables, logs / "sweeper.log"),
-        Kiln(url) as client,
-    ):
-        wait_for(lambda: ready_worker(client), f"a worker; see {logs}", seconds=60)
-        yield Stack(url, variables)
-
-
-def ready_worker(client: Kiln) -> str | None:
-    return next((worker["id"] for worker in client.workers()["data"] if worker["state"] == "ready"), None)
+    return Stack(served.url, environment(served.settings))
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from client.api import Kiln
 from client.errors import DamagedPicture, KilnApiError
-from common.settings import Settings
 from tests.client.conftest import Command
 from tests.client.relay import losing_first_answer
-from tests.processes import running_api
+from tests.deployment import Kiln as Deployment
+from tests.processes import changed, running_api
 
 FAR = "2099-01-01T00:00:00Z"  # not before this: a job that stays queued
 
@@ -113,18 +113,18 @@ def test_the_catalogue_the_queue_and_the_workers_are_read(api: Kiln) -> None:
 
 
 def test_a_picture_comes_through_the_api_where_the_storage_is_out_of_reach(
-    api: Kiln, module_settings: Settings, tmp_path: Path
+    api: Kiln, served: Deployment, tmp_path: Path
 ) -> None:
     job = api.wait(api.submit("a far cat", num_inference_steps=2)["id"], timeout=60)
-    elsewhere = module_settings.model_copy(update={"s3_public_url": "http://127.0.0.1:9"})
+    elsewhere = changed(served.settings, s3_public_url="http://127.0.0.1:9")
     with running_api(elsewhere, tmp_path / "api.log") as url, Kiln(url) as client:
         assert client.image(job["images"][0]) == api.image(job["images"][0])
 
 
 def test_a_key_is_sent_with_every_call_and_its_absence_is_told(
-    kiln: Command, module_settings: Settings, tmp_path: Path
+    kiln: Command, served: Deployment, tmp_path: Path
 ) -> None:
-    guarded = module_settings.model_copy(update={"api_keys": {"ann": SecretStr("ann-key")}})
+    guarded = changed(served.settings, api_keys={"ann": SecretStr("ann-key")})
     with running_api(guarded, tmp_path / "api.log") as url:
         refused = kiln("jobs", KILN_API_URL=url)
         assert (refused.returncode, refused.stdout) == (2, "")

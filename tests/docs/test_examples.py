@@ -5,26 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from common.settings import Settings
-from tests.processes import environment, running, running_api
-from tests.system.conftest import Kiln
+from tests.deployment import Kiln
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-@pytest.fixture(scope="module")
-def kiln(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kiln]:
-    logs = tmp_path_factory.mktemp("docs")
-    with running_api(module_settings, log=logs / "api.log") as url:
-        started = Kiln(url, module_settings, logs)
-        with running(["worker.sweeper"], environment(module_settings), logs / "sweeper.log"), started.worker():
-            yield started
 
 
 def example(language: str) -> str:
@@ -43,7 +30,7 @@ def run(command: list[str], folder: Path, **variables: str) -> str:
     return ended.stdout
 
 
-def test_the_curl_example_fetches_a_picture(kiln: Kiln, tmp_path: Path) -> None:
+def test_the_curl_example_fetches_a_picture(served: Kiln, tmp_path: Path) -> None:
     path = os.environ["PATH"]
     if not shutil.which("curl"):  # a plain Debian has none: Python plays the few options that the example uses
         stand_in = tmp_path / "bin" / "curl"
@@ -51,11 +38,11 @@ def test_the_curl_example_fetches_a_picture(kiln: Kiln, tmp_path: Path) -> None:
         stand_in.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("curl.py")}" "$@"\n')
         stand_in.chmod(0o755)
         path = f"{stand_in.parent}:{path}"
-    run(["bash", "-euo", "pipefail", "-c", example("sh")], tmp_path, API=kiln.url, PATH=path)
+    run(["bash", "-euo", "pipefail", "-c", example("sh")], tmp_path, API=served.url, PATH=path)
     assert Image.open(tmp_path / "apple.png").size == (128, 128)
 
 
-def test_the_python_example_keeps_the_best_picture(kiln: Kiln, tmp_path: Path) -> None:
-    told = run([sys.executable, "-c", example("python")], tmp_path, KILN_API_URL=kiln.url)
+def test_the_python_example_keeps_the_best_picture(served: Kiln, tmp_path: Path) -> None:
+    told = run([sys.executable, "-c", example("python")], tmp_path, KILN_API_URL=served.url)
     assert Image.open(tmp_path / "unicorn.png").size == (128, 128)
     assert "comic book panel of an astronaut riding a unicorn" in told

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from common.local.redis import start_redis, wait_for_redis
 from common.models import PARTS
 from common.settings import Settings
+from tests.deployment import Kiln
 from tests.processes import changed, environment, free_port, running, running_api, wait_for
-from tests.system.conftest import Kiln
 
 LONG = {"num_inference_steps": 400}
 

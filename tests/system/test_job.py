@@ -3,19 +3,12 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 
 import httpx2
 import pytest
 from PIL import Image
 
-from tests.system.conftest import Kiln
-
-
-@pytest.fixture(scope="module")
-def served(kiln: Kiln) -> Iterator[Kiln]:
-    with kiln.worker():
-        yield kiln
+from tests.deployment import Kiln
 
 
 def test_a_prompt_becomes_a_scored_picture_whose_bytes_have_the_recorded_sha256(served: Kiln) -> None:
