@@ -54,8 +54,11 @@ class Heartbeat:
             self._news.wait(self._workshop.settings.heartbeat_seconds)
             self._news.clear()
             self._end_if_stalled()
-            self._extend()
-            self._record()
+            try:
+                self._extend()
+                self._record()
+            except Exception:  # a thread that ended in silence would take every lease with it
+                log.exception("no sign of life given")
 
     def _end_if_stalled(self) -> None:
         """A timer alone would keep a wedged device's leases forever."""

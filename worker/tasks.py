@@ -14,7 +14,7 @@ log = structlog.get_logger()
 def register(app: Celery, workshop: Workshop) -> None:
     """Teach ``app`` the one task there is."""
 
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
     def generate() -> None:
         try:
             while claim := workshop.claim():

@@ -1,16 +1,24 @@
-"""The demo model, a device thread, and small jobs for the stages."""
+"""The demo model, a device thread, small jobs for the stages, and a workshop on a database and a bucket of its own."""
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import SecretStr
+from sqlalchemy import Engine
 
+from common.db import make_engine
 from common.jobs.spec import JobSpec
 from common.models import BUILT_IN
+from common.objects import Objects
+from common.settings import Settings
+from tests.processes import changed
 from worker.diffusion.device import Device
 from worker.weights import Model, load_model
+from worker.workshop import Workshop
 
 MakeSpec = Callable[..., JobSpec]
 
@@ -49,3 +57,38 @@ def device() -> Iterator[Device]:
 def make_spec() -> MakeSpec:
     """A job of 64 x 96 pixels and three steps, but for what is given."""
     return lambda **changes: replace(_SMALL, **changes)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """On a fresh, migrated database."""
+    engine = make_engine(database_url, name="kiln-worker")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def dead_engine() -> Iterator[Engine]:
+    """On a port that refuses connections."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and never listens
+        engine = make_engine(f"postgresql://kiln@127.0.0.1:{held.getsockname()[1]}/kiln", name="kiln-worker")
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def workshop(engine: Engine, database_url: str, module_settings: Settings, model: Model, device: Device) -> Workshop:
+    """A worker's workshop with the demo model, on a fresh database and the module's bucket."""
+    settings = changed(module_settings, database_url=SecretStr(database_url), serve=["demo"])
+    objects = Objects.from_settings(settings)
+    objects.ensure_bucket()
+    return Workshop(
+        id="host:1:ab",
+        settings=settings,
+        engine=engine,
+        objects=objects,
+        device=device,
+        device_name="cpu",
+        models={"demo": model},
+    )

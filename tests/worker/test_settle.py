@@ -1,0 +1,224 @@
+"""How an attempt ended, written down: one write for each outcome, against a real database and a real bucket."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from common.db import transaction
+from common.errors import JobCanceled, LeaseLost, NotFound, NumericalError, StorageError, WorkerDraining
+from common.jobs.claim import Claim
+from common.jobs.lease import StoredImage
+from common.jobs.owner import cancel_job
+from common.jobs.read import get_job
+from common.jobs.sweep import return_expired
+from common.local.services import Services
+from common.objects import Objects
+from tests.jobs.make import PICTURE, claim, claimed, let_leases_run_out, let_pauses_pass, submit
+from tests.processes import changed, wait_for
+from tests.worker.outage import database_away
+from worker.settle import Broken, Finished, Outcome, Stopped, settle
+from worker.workshop import Workshop
+
+FINISHED = Finished((PICTURE,), {"seed": 1}, {"diffuse_ms": 7})
+CANCELED, DRAINING, LOST = Stopped(JobCanceled()), Stopped(WorkerDraining()), Stopped(LeaseLost())
+PASSING = Broken(StorageError("the bucket is away"), retryable=True)
+LASTING = Broken(NumericalError("the latents became NaN"), retryable=False)
+
+
+@dataclass(slots=True)
+class Row:
+    """A job's row, as far as an outcome changes it."""
+
+    status: str
+    failures: int
+    code: str | None
+    images: int
+
+
+def row(engine: Engine, claim: Claim) -> Row:
+    columns = (
+        "SELECT status, failures, error ->> 'code' AS code,"
+        " (SELECT count(*) FROM images WHERE job_id = jobs.id) AS images FROM jobs WHERE id = :id"
+    )
+    with transaction(engine) as connection:
+        return Row(**connection.execute(text(columns), {"id": claim.job_id}).one()._mapping)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected", "asked_to_cancel"),
+    [
+        (FINISHED, Row("succeeded", 0, None, 1), Row("canceled", 0, None, 0)),
+        (CANCELED, Row("canceled", 0, None, 0), Row("canceled", 0, None, 0)),
+        (DRAINING, Row("queued", 0, None, 0), Row("canceled", 0, None, 0)),
+        (LOST, Row("running", 0, None, 0), Row("running", 0, None, 0)),
+        (PASSING, Row("queued", 1, None, 0), Row("canceled", 1, None, 0)),
+        (LASTING, Row("failed", 1, "numerical_error", 0), Row("failed", 1, "numerical_error", 0)),
+    ],
+    ids=["finished", "canceled", "draining", "lost", "passing", "lasting"],
+)
+@pytest.mark.parametrize("canceling", [False, True], ids=["", "with a cancel asked for"])
+def test_each_outcome_is_one_write(
+    workshop: Workshop, outcome: Outcome, expected: Row, asked_to_cancel: Row, canceling: bool
+) -> None:
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+    if canceling:
+        cancel_job(workshop.engine, "ann", taken.job_id)
+
+    with counted_writes(workshop.engine) as writes:
+        settle(taken, outcome, workshop)
+
+    assert row(workshop.engine, taken) == (asked_to_cancel if canceling else expected)
+    assert len(writes) == (0 if outcome is LOST else 1)
+
+
+def test_a_parked_job_is_due_at_once_and_one_with_an_error_after_a_pause(workshop: Workshop) -> None:
+    submit(workshop.engine)
+    settle(claimed(workshop.engine), PASSING, workshop)
+    assert claim(workshop.engine) is None
+
+    let_pauses_pass(workshop.engine)
+    settle(claimed(workshop.engine), DRAINING, workshop)
+    assert claimed(workshop.engine).attempt == 3
+
+
+def test_errors_that_may_pass_end_the_job_once_its_failures_are_used_up(workshop: Workshop) -> None:
+    submit(workshop.engine)
+    for _ in range(workshop.settings.max_failures):
+        let_pauses_pass(workshop.engine)
+        taken = claimed(workshop.engine)
+        settle(taken, PASSING, workshop)
+
+    assert row(workshop.engine, taken) == Row("failed", workshop.settings.max_failures, "storage_unavailable", 0)
+
+
+@pytest.mark.parametrize("outcome", [FINISHED, CANCELED, DRAINING, LOST, PASSING, LASTING])
+def test_a_late_outcome_of_a_lost_lease_changes_nothing(workshop: Workshop, outcome: Outcome) -> None:
+    submit(workshop.engine)
+    late = claimed(workshop.engine, "w1")
+    let_leases_run_out(workshop.engine)
+    assert return_expired(workshop.engine, lease_seconds=0, max_failures=4) == 1
+    let_pauses_pass(workshop.engine)
+    current = claimed(workshop.engine, "w2")
+    before = get_job(workshop.engine, "ann", current.job_id)
+
+    settle(late, outcome, workshop)
+
+    assert get_job(workshop.engine, "ann", current.job_id) == before
+
+
+def test_the_finish_tells_recipe_and_timings(workshop: Workshop) -> None:
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+
+    settle(taken, FINISHED, workshop)
+
+    job = get_job(workshop.engine, "ann", taken.job_id)
+    assert job is not None
+    assert (job.recipe, job.timings) == (FINISHED.recipe, FINISHED.timings)
+
+
+def test_a_cancel_in_the_last_moment_removes_the_objects_that_were_stored(workshop: Workshop) -> None:
+    kept = replace(PICTURE, key="last/0.png", thumbnail_key="last/0.thumb.webp")
+    dropped = StoredImage(index=1, seed=2, width=64, height=64, clip_score=1.0)
+    others = "last/1.png"
+    for key in ("last/0.png", "last/0.thumb.webp", others):
+        workshop.objects.put(key, b"x", "image/png")
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+    cancel_job(workshop.engine, "ann", taken.job_id)
+
+    settle(taken, replace(FINISHED, stored=(kept, dropped)), workshop)
+
+    assert row(workshop.engine, taken) == Row("canceled", 0, None, 0)
+    assert b"".join(workshop.objects.open(others)) == b"x"
+    for key in ("last/0.png", "last/0.thumb.webp"):
+        with pytest.raises(NotFound):
+            workshop.objects.open(key)
+
+
+def test_the_objects_of_a_success_stay(workshop: Workshop) -> None:
+    for key in (PICTURE.key, PICTURE.thumbnail_key):
+        assert key is not None
+        workshop.objects.put(key, b"x", "image/png")
+    submit(workshop.engine)
+
+    settle(claimed(workshop.engine), FINISHED, workshop)
+
+    assert b"".join(workshop.objects.open(str(PICTURE.key))) == b"x"
+
+
+def test_a_canceled_job_is_canceled_also_where_its_objects_cannot_be_removed(workshop: Workshop) -> None:
+    gone = changed(workshop.settings, s3_endpoint_url="http://127.0.0.1:9", s3_public_url="")
+    workshop.objects = Objects.from_settings(gone)
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+    cancel_job(workshop.engine, "ann", taken.job_id)
+
+    settle(taken, FINISHED, workshop)
+
+    assert row(workshop.engine, taken).status == "canceled"
+
+
+@pytest.mark.parametrize("outcome", [FINISHED, LASTING], ids=["finished", "failed"])
+def test_an_outcome_waits_for_a_database_that_is_away(workshop: Workshop, services: Services, outcome: Outcome) -> None:
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+    settling = threading.Thread(target=settle, args=(taken, outcome, workshop))
+
+    with counted_connects(workshop.engine) as connects:
+        with database_away(workshop.engine, services):
+            settling.start()
+            wait_for("second attempt", lambda: len(connects) > 1)
+            assert settling.is_alive()
+        settling.join(timeout=20)
+
+    assert not settling.is_alive()
+    assert row(workshop.engine, taken).status in ("succeeded", "failed")
+
+
+def test_a_database_that_stays_away_is_given_up_and_the_seat_is_free(workshop: Workshop, dead_engine: Engine) -> None:
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+    workshop.engine, working = dead_engine, workshop.engine
+    workshop.settings = changed(workshop.settings, lease_seconds=0.01)
+
+    settle(taken, FINISHED, workshop)
+
+    assert row(working, taken).status == "running"
+
+
+@contextmanager
+def counted_writes(engine: Engine) -> Iterator[list[str]]:
+    """The statements of the block that change jobs."""
+    seen: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE jobs"):
+            seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def counted_connects(engine: Engine) -> Iterator[list[object]]:
+    """The connections that were asked for in the block."""
+    seen: list[object] = []
+
+    def note(*arguments: object) -> None:
+        seen.append(arguments)
+
+    event.listen(engine, "do_connect", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "do_connect", note)
