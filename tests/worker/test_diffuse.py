@@ -49,6 +49,13 @@ def test_the_picture_is_the_one_that_diffusers_own_pipeline_makes(
     assert np.abs(np.asarray(picture, int) - np.asarray(expected_picture, int)).max() <= 1  # a half may round up
 
 
+def test_without_guidance_the_unet_sees_the_picture_once(model: Model, device: Device, make_spec: MakeSpec) -> None:
+    for guidance, rows in ((7.5, 2), (1.0, 1)):
+        with counted(model) as evaluations:
+            paint(make_spec(guidance_scale=guidance), model, device)
+        assert evaluations == [rows] * 3
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "more"),
     [
@@ -274,10 +281,10 @@ def broken(model: Model, part: str, value: float) -> Model:
 
 
 @contextmanager
-def counted(model: Model) -> Iterator[list[None]]:
-    """One entry for each U-Net evaluation of the block."""
-    seen: list[None] = []
-    hook = model.unet.register_forward_hook(lambda *_: seen.append(None))
+def counted(model: Model) -> Iterator[list[int]]:
+    """One entry for each U-Net evaluation of the block: its rows."""
+    seen: list[int] = []
+    hook = model.unet.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
     try:
         yield seen
     finally:

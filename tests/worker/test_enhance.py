@@ -1,5 +1,9 @@
 """The enhancer: which words it may choose, that they are whole, and that a seed alone decides among them."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +36,21 @@ def test_word_pairs_stand_together_and_first() -> None:
         "vivid",
         "soft",
     ]
+
+
+def test_pairs_that_were_chosen_stand_first_in_the_final_prompt(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    for seed in range(40):
+        final = enhance(make_spec(prompt="x", style="none", seed=seed), model, device).enhanced_prompt
+        parts = enhancement(final, "x").split(", ")
+        words = {word for part in parts for word in part.split()}
+        pairs = [" ".join(pair) for pair in PAIRS if {*pair} <= words]
+        assert parts[: len(pairs)] == pairs
+        assert not any(" " in part for part in parts[len(pairs) :])
+        if pairs:
+            return
+    pytest.fail("no pair was chosen: nothing was shown")
 
 
 def test_prompt_and_words_are_fifty_tokens_at_most_however_little_room_there_is(model: Model) -> None:
@@ -71,6 +90,73 @@ def test_the_words_depend_on_prompt_and_seed_alone(model: Model, device: Device,
 @pytest.mark.parametrize("text", ["x", "an orange cat", "cinematic film still of an apple, wide screen"])
 def test_the_words_are_those_of_a_written_out_sampler_without_a_cache(model: Model, text: str) -> None:
     assert run(model, text, 5) == reference(model, text, 5)
+
+
+def test_jobs_of_many_threads_get_the_words_that_each_gets_alone(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    specs = [make_spec(prompt=prompt, seed=seed) for prompt in ("an orange cat", "a red apple") for seed in SEEDS]
+    alone = [enhance(spec, model, device) for spec in specs]
+
+    with ThreadPoolExecutor(4) as jobs:
+        together = list(jobs.map(lambda spec: enhance(spec, model, device), specs * 2))
+
+    assert together == alone * 2
+
+
+def test_the_style_has_its_say_in_the_words(model: Model, device: Device, make_spec: MakeSpec) -> None:
+    styles = ("cinematic", "anime", "lineart")
+    texts = [enhance(make_spec(style=style, seed=3), model, device) for style in styles]
+
+    assert len({enhancement(one.enhanced_prompt, one.styled_prompt) for one in texts}) == len(styles)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        " ",
+        "\n",
+        "\0",
+        "\u200b",
+        "\u202e猫",
+        "e" + "\u0301" * 12,
+        "😀",
+        "\U0010ffff",
+        "<|endoftext|>",
+        "vivid",
+        "%s {x}\\",
+    ],
+    ids=ascii,
+)
+def test_any_prompt_is_kept_as_it_is_and_followed_by_whole_words(
+    model: Model, device: Device, make_spec: MakeSpec, prompt: str
+) -> None:
+    texts = enhance(make_spec(prompt=prompt, style="none"), model, device)
+
+    assert texts.prompt == texts.styled_prompt == prompt
+    words = enhancement(texts.enhanced_prompt, prompt).replace(",", "").split()
+    assert words
+    assert set(words) <= set(WORDS)
+    assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize("character", ["a", "!", " ", "猫", "😀"])
+def test_two_thousand_characters_are_no_more_than_the_enhancer_can_read(model: Model, character: str) -> None:
+    assert run(model, character * 2000, 1) == ()
+
+
+def test_an_enhancer_that_reads_fewer_than_fifty_tokens_is_not_asked_for_more(model: Model) -> None:
+    enhancer = copy.deepcopy(model.enhancer)
+    enhancer.config.n_positions = 24
+    places = enhancer.transformer.wpe
+    places.weight = torch.nn.Parameter(places.weight[:24], requires_grad=False)  # a 25th would be an IndexError
+    short = replace(model, enhancer=enhancer)
+
+    words = run(short, "a cat", 1)
+
+    assert words
+    assert length(model, "a cat") + sum(length(model, f" {word}") for word in words) <= 24
+    assert run(short, "a cat" * 24, 1) == ()
 
 
 def test_the_lists_are_about_fifty_words_without_doubles_and_pairs_made_of_them() -> None:

@@ -46,6 +46,21 @@ def test_an_image_that_points_away_from_its_text_scores_nothing(
     assert max(straight, away) > 0.1
 
 
+def test_a_text_over_77_tokens_counts_as_far_as_the_scorer_reads(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    read = "an orange cat " * 40
+    long, other = read + "on a red apple", read + "under a green tree"
+    image = noise((64, 64), 3)
+
+    one, two = (score(make_spec(), Enhanced("x", text, text), rendered(image), model, device) for text in (long, other))
+
+    assert len(model.scorer_tokenizer(read).input_ids) > 77
+    assert one.final_scores == two.final_scores == pytest.approx([reference(model, image, long)], abs=1e-3)
+    assert one.clip_scores == pytest.approx([reference(model, image, "x")], abs=1e-3)
+    assert one.final_scores[0] > 0
+
+
 def test_keep_best_keeps_the_best_against_the_users_own_prompt(
     model: Model, device: Device, make_spec: MakeSpec
 ) -> None:
@@ -97,7 +112,8 @@ def reference(model: Model, image: Image.Image, text: str) -> float:
     mean, deviation = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP's training
     values = torch.from_numpy(((pixels - mean) / deviation).astype(np.float32)).permute(2, 0, 1)[None]
     seen = model.scorer.visual_projection(model.scorer.vision_model(values).pooler_output)[0]
-    ids = torch.tensor([model.scorer_tokenizer(text).input_ids])
+    tokens = model.scorer_tokenizer(text).input_ids
+    ids = torch.tensor([tokens[:76] + tokens[-1:] if len(tokens) > 77 else tokens])  # the end stays
     read = model.scorer.text_projection(model.scorer.text_model(ids).pooler_output)[0]
     cosine = float(seen @ read / (seen.norm() * read.norm()))
     return 100 * max(cosine, 0.0)
