@@ -1,0 +1,53 @@
+"""How long a client waits for the API: POST to 202, and one poll, over one kept connection on loopback."""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import httpx2
+
+from bench.result import Result, percentile, spread
+from common.local.stack import running_stack
+
+FAR = "2099-01-01T00:00:00Z"  # no worker touches these jobs: the API is measured, not the queue
+
+
+def measure(home: Path, quick: bool) -> list[Result]:
+    rounds, calls = (2, 100) if quick else (5, 300)
+    posts: list[list[float]] = []
+    polls: list[list[float]] = []
+    with running_stack(home) as stack, httpx2.Client(base_url=stack.api_url, timeout=30) as http:
+        body = {"prompt": "an orange cat staring off with pretty eyes"}
+        for _ in range(rounds):
+            posts.append(_time(calls, lambda: http.post("/v1/jobs", json=body | {"not_before": FAR})))
+            job = http.post("/v1/jobs", json=body | {"not_before": FAR}).json()["id"]
+            polls.append(_time(calls, partial(http.get, f"/v1/jobs/{job}")))
+        rung = _time(calls // 3, lambda: http.post("/v1/jobs", json=body | {"num_inference_steps": 1}))
+    return [
+        _row("POST to 202, p50", [statistics.median(times) for times in posts], 10),
+        _row("POST to 202, p99", [percentile(times, 99) for times in posts], 50),
+        _row("poll of a waiting job, p50", [statistics.median(times) for times in polls], 5),
+        Result(
+            "POST to 202 with its message, the worker painting meanwhile, p50 / p99",
+            f"{statistics.median(rung):.1f} / {percentile(rung, 99):.1f} ms",
+            "",
+            None,
+        ),
+    ]
+
+
+def _time(calls: int, call: Callable[[], httpx2.Response]) -> list[float]:
+    """Milliseconds of each call; the first ten, which warm up, are left out."""
+    times = []
+    for _ in range(calls + 10):
+        began = time.perf_counter()
+        answer = call()
+        times.append(1000 * (time.perf_counter() - began))
+        assert answer.status_code in (200, 202), answer.text  # noqa: S101 - a refused call measures nothing
+    return times[10:]
+
+
+def _row(what: str, values: list[float], aim: float) -> Result:
+    return Result(what, spread(values, " ms"), f"≤ {aim:g} ms", statistics.median(values) <= aim)
