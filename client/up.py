@@ -1,6 +1,5 @@
 """``kiln up`` and ``kiln demo``: a home folder in, a whole Kiln on this machine out, and every process ended after."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -64,7 +63,7 @@ def demo(home: Home = DEFAULT_HOME, model: Model = None, postgres: Postgres = No
     output.note("Starting PostgreSQL, broker, storage, API, sweeper and one worker…")
     with (
         _kiln(output, home, port=0, workers=1, model=model, postgres=postgres) as stack,
-        Kiln(stack.api_url, _first_key()) as kiln,
+        Kiln(stack.api_url, stack.api_key) as kiln,
     ):
         prompt = kiln.defaults()["prompt"]
         output.note(f"Painting: {prompt}")
@@ -98,14 +97,16 @@ def _kiln(
 
 
 class _Signals:
-    """SIGINT and SIGTERM as one KeyboardInterrupt; after it, silence while things are put away."""
+    """SIGINT, SIGTERM and SIGHUP as one KeyboardInterrupt; after it, silence while things are put away."""
 
     def __init__(self) -> None:
         self._muted = False
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
         try:
             yield
         finally:
@@ -136,8 +137,3 @@ def _addresses(stack: "Stack", home: Path) -> Table:
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def _first_key() -> str | None:
-    """A key to call the API with, where the environment sets keys for it."""
-    return os.environ.get("KILN_API_KEYS", "").split(",")[0].partition(":")[2] or None

@@ -1,7 +1,7 @@
 """Every knob of Kiln, read once from KILN_* environment variables (or a .env file) and passed down, never global."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -120,10 +120,10 @@ class Settings(ModelSettings, DatabaseSettings):
 Read = TypeVar("Read", bound=BaseSettings)
 
 
-def read_settings(kind: type[Read]) -> Read:
-    """Settings from the environment; SystemExit with one plain line for each that is missing or wrong."""
+def read_settings(kind: type[Read], **given: Any) -> Read:
+    """Settings as ``given``, else from the environment; SystemExit with one plain line for each missing or wrong."""
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         lines = [f"KILN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_url=False)]
         raise SystemExit("Kiln's settings are not complete:\n  " + "\n  ".join(lines)) from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from common.errors import KilnError
 
 STOP_SECONDS = 15
+_LEFTOVER_SECONDS = 5
 
 
 class LocalServiceError(KilnError):
@@ -31,6 +32,16 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    _log_began: int
+
+    def tell(self, text: str) -> None:
+        """Give it ``text`` and the end on stdin, where it was started to listen."""
+        assert self.process.stdin is not None  # noqa: S101 - start(listens=True)
+        try:
+            self.process.stdin.write(text.encode())
+            self.process.stdin.close()
+        except BrokenPipeError:
+            return  # it died: whoever waits for it says so
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait until ``ready``. Raises LocalServiceError with the log's end where it dies or takes too long."""
@@ -53,8 +64,8 @@ class Child:
             self.process.wait()
 
     def tail(self, lines: int = 15) -> str:
-        """The log's last lines, indented."""
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        """The last lines that it logged since it was started, indented."""
+        text = self.log.read_bytes()[self._log_began :].decode(errors="replace")
         return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 
@@ -66,15 +77,19 @@ def start(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     user: int | None = None,
-    stdin: bytes | None = None,
+    listens: bool = False,
 ) -> Child:
-    """Start ``command`` in a session of its own, where the terminal's Ctrl-C does not reach it; log to home/logs."""
+    """Start ``command`` in a session of its own, where the terminal's Ctrl-C does not reach it; log to home/logs.
+
+    One that ``listens`` waits for what Child.tell() says.
+    """
     log = home / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
+        began = output.tell()
         process = subprocess.Popen(  # noqa: S603 - our own command
             list(map(str, command)),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=environment,
@@ -85,10 +100,16 @@ def start(
             start_new_session=True,
         )
     _write_down(home, name, process.pid)
-    if stdin is not None and process.stdin is not None:
-        process.stdin.write(stdin)
-        process.stdin.close()
-    return Child(name, process, log)
+    return Child(name, process, log, began)
+
+
+def stop_all(children: Sequence[Child]) -> None:
+    """Ask all of them to end, then wait for each: they end beside each other."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.terminate()
+    for child in children:
+        child.stop()
 
 
 def user_group(user: int | None) -> int | None:
@@ -104,8 +125,8 @@ def end_leftovers(home: Path) -> None:
     """End what an earlier run in this home left behind: the processes it wrote down, where they still are those."""
     left = [(pid, born) for pid, born in _read(home).values() if _birth(pid) == born]
     for pid, _ in left:
-        _signal(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
+        _signal(pid, signal.SIGINT)  # all of them end in good order at it; PostgreSQL's SIGTERM waits for its clients
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
     for pid, born in left:
         while _birth(pid) == born:
             if time.monotonic() > deadline:
@@ -116,7 +137,9 @@ def end_leftovers(home: Path) -> None:
 
 def _write_down(home: Path, name: str, pid: int) -> None:
     known = _read(home) | {name: (pid, _birth(pid))}
-    _file(home).write_text(json.dumps(known), encoding="utf-8")
+    staging = _file(home).with_suffix(".new")
+    staging.write_text(json.dumps(known), encoding="utf-8")
+    staging.replace(_file(home))  # at once: half of it would hide every orphan
 
 
 def _read(home: Path) -> dict[str, tuple[int, str]]:

@@ -79,11 +79,26 @@ def _prepare(home: Path, programs: Path) -> Installation:
     place.mkdir(parents=True, exist_ok=True)
     os.chown(place, user, -1)
     if not _reaches(user, programs):
-        copied = place / "programs"
-        if not copied.exists():
-            shutil.copytree(programs.parent, copied, symlinks=True)
-        programs = copied / programs.name
+        programs = _copy(programs, place)
     return Installation(programs, place / "data", user)
+
+
+def _copy(programs: Path, place: Path) -> Path:
+    """The installation around ``programs``, copied to where everybody may run it; an older copy goes."""
+    server = (programs / "postgres").stat()
+    mark = hashlib.sha256(f"{programs} {server.st_mtime_ns} {server.st_size}".encode()).hexdigest()[:16]
+    copied = place / f"programs-{mark}"
+    if not copied.exists():
+        for older in place.glob("programs*"):
+            shutil.rmtree(older)
+        staging = place / "programs.new"
+        shutil.copytree(programs.parent, staging, symlinks=True)
+        for file in [staging, *staging.rglob("*")]:
+            if not file.is_symlink():
+                mode = file.stat().st_mode
+                file.chmod(mode | (0o555 if mode & 0o100 else 0o444))
+        staging.rename(copied)
+    return copied / programs.name
 
 
 def _unprivileged() -> int:
@@ -106,7 +121,7 @@ def _make_cluster(installation: Installation, password: str) -> None:
     staging = installation.data.with_name("data.new")
     shutil.rmtree(staging, ignore_errors=True)
     staging.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", prefix="kiln-", encoding="utf-8") as secret:
+    with tempfile.NamedTemporaryFile("w", dir=staging.parent, encoding="utf-8") as secret:
         secret.write(password)
         secret.flush()
         if installation.user is not None:

@@ -20,7 +20,9 @@ def start_redis(home: Path, *, port: int, password: str) -> Child:
         appendonly yes
         maxmemory-policy noeviction
     """
-    return children.start(home, "redis", [find_redis(), "-"], stdin=configuration.encode(), folder=folder)
+    server = children.start(home, "redis", [find_redis(), "-"], listens=True, folder=folder)
+    server.tell(configuration)
+    return server
 
 
 def wait_for_redis(server: Child, port: int) -> None:

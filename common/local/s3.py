@@ -1,6 +1,7 @@
 """A home folder in, a running SeaweedFS with an S3 endpoint on loopback out, with its objects kept there."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx2
@@ -8,15 +9,15 @@ import httpx2
 from common.local import children
 from common.local.binaries import find_weed
 from common.local.children import Child
-from common.local.ports import free_ports
 
 # In good order it takes 15 s or more to part from itself. Every write is in the kernel's hands by then, so that an
 # end by SIGKILL loses nothing
 STOP_SECONDS = 1
+PORTS = 8
 
 
-def start_s3(home: Path, *, port: int, access_key: str, secret_key: str) -> Child:
-    """Start master, volume server, filer and S3 gateway in one process, every port of theirs on loopback."""
+def start_s3(home: Path, *, ports: Sequence[int], access_key: str, secret_key: str) -> Child:
+    """Start master, volume server, filer and S3 gateway in one process, on PORTS loopback ports; S3 has the first."""
     folder = home / "s3"
     folder.mkdir(parents=True, exist_ok=True)
     identities = home / "s3.json"
@@ -28,12 +29,12 @@ def start_s3(home: Path, *, port: int, access_key: str, secret_key: str) -> Chil
         encoding="utf-8",
     )
     names = [f"{part}.port{kind}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
-    others = [f"-{name}={number}" for name, number in zip([*names, "s3.port.grpc"], free_ports(7), strict=True)]
+    others = [f"-{name}={number}" for name, number in zip([*names, "s3.port.grpc"], ports[1:], strict=True)]
     off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     command = [str(find_weed()), "server", "-s3", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *others, *off]
     # small volumes, and enough of them: each bucket takes seven
     sizes = ["-master.volumeSizeLimitMB=1024", "-master.volumePreallocate=false", "-volume.max=1000"]
-    options = [f"-s3.port={port}", f"-s3.config={identities.resolve()}"]
+    options = [f"-s3.port={ports[0]}", f"-s3.config={identities.resolve()}"]
     return children.start(home, "s3", [*command, *sizes, *options], folder=folder)
 
 

@@ -32,6 +32,7 @@ class Services:
             "KILN_S3_ENDPOINT_URL": self.s3_endpoint_url,
             "KILN_S3_ACCESS_KEY": self.s3_access_key,
             "KILN_S3_SECRET_KEY": self.s3_secret_key,
+            "KILN_S3_PUBLIC_URL": "",  # not that of a .env for other servers
         }
 
 
@@ -44,13 +45,20 @@ def running_services(home: Path, *, postgres_programs: Path | None = None, durab
     home.mkdir(parents=True, exist_ok=True)
     home = home.resolve()
     end_leftovers(home)
+    with started_services(home, postgres_programs=postgres_programs, durable=durable) as services:
+        yield services
+
+
+@contextmanager
+def started_services(home: Path, *, postgres_programs: Path | None = None, durable: bool = True) -> Iterator[Services]:
+    """As running_services, in a home that is there, where nothing is left over."""
     keys = _credentials(home)
-    redis_port, s3_port, postgres_port = free_ports(3)
+    redis_port, postgres_port, *s3_ports = free_ports(2 + s3.PORTS)
     with ExitStack() as stack:
         # All are started before any is waited for; PostgreSQL, which may have to make its data folder, last
         broker = redis.start_redis(home, port=redis_port, password=keys["redis"])
         stack.callback(broker.stop)
-        store = s3.start_s3(home, port=s3_port, access_key=keys["s3_access"], secret_key=keys["s3_secret"])
+        store = s3.start_s3(home, ports=s3_ports, access_key=keys["s3_access"], secret_key=keys["s3_secret"])
         stack.callback(store.stop, seconds=s3.STOP_SECONDS)
         database = postgres.start_postgres(
             home, port=postgres_port, password=keys["postgres"], programs=postgres_programs, durable=durable
@@ -59,11 +67,11 @@ def running_services(home: Path, *, postgres_programs: Path | None = None, durab
         url = postgres.postgres_url(postgres_port, keys["postgres"])
         postgres.wait_for_postgres(database, url)
         redis.wait_for_redis(broker, redis_port)
-        s3.wait_for_s3(store, s3_port)
+        s3.wait_for_s3(store, s3_ports[0])
         yield Services(
             database_url=url,
             broker_url=redis.redis_url(redis_port, keys["redis"]),
-            s3_endpoint_url=f"http://127.0.0.1:{s3_port}",
+            s3_endpoint_url=f"http://127.0.0.1:{s3_ports[0]}",
             s3_access_key=keys["s3_access"],
             s3_secret_key=keys["s3_secret"],
             pids={child.name: child.process.pid for child in (database, broker, store)},

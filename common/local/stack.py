@@ -1,10 +1,10 @@
 """The whole of Kiln on one machine: a home folder in; servers, API, sweeper and workers running, and run.json, out."""
 
 import fcntl
+import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,18 @@ import httpx2
 from common.local import children
 from common.local.children import Child, LocalServiceError
 from common.local.ports import free_ports
-from common.local.services import Services, running_services, write_private
+from common.local.services import Services, started_services, write_private
+from common.settings import Settings, read_settings
 
 READY_SECONDS = 120  # the first import of torch from a cold disk takes its time
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running Kiln: where it answers, and the processes it consists of."""
+    """A running Kiln: where it answers, a key it takes (None: it asks for none), and the processes it consists of."""
 
     api_url: str
+    api_key: str | None
     services: Services
     children: tuple[Child, ...]
 
@@ -42,41 +44,52 @@ def running_stack(
     """
     home.mkdir(parents=True, exist_ok=True)
     home = home.resolve()
-    with ExitStack() as stack:
-        stack.enter_context(_only_one(home))
-        services = stack.enter_context(running_services(home, postgres_programs=postgres_programs))
-        environment = os.environ | services.environment() | {"KILN_HOME": str(home)}
-        if model:
-            environment["KILN_MODEL"] = model
-        migrate(environment)
-        port = port or free_ports(1)[0]
-        started: list[Child] = []
-
-        def launch(name: str, *command: str) -> Child:
-            child = children.start(home, name, [sys.executable, "-m", *command], environment=environment)
-            stack.callback(child.stop)
-            started.append(child)
-            return child
-
-        # Stopped in the reverse order: workers drain first, while everything they need still runs
-        api = launch("api", "api", "--host", "127.0.0.1", "--port", str(port))
-        launch("sweeper", "worker.sweeper")
-        fleet = [launch(f"worker-{number}" if workers > 1 else "worker", "worker") for number in range(1, workers + 1)]
-        url = f"http://127.0.0.1:{port}"
-        api.wait_until(lambda: _answer(f"{url}/readyz") is not None, seconds=READY_SECONDS)
-        for worker in fleet:
-            worker.wait_until(lambda pid=worker.process.pid: _is_ready(url, pid), seconds=READY_SECONDS)  # type: ignore[misc]
-        stack.enter_context(_run_file(home, url, services, started))
-        yield Stack(url, services, tuple(started))
+    port = port or free_ports(1)[0]
+    with _only_one(home), ExitStack() as stack:
+        children.end_leftovers(home)
+        # What takes longest to import comes first; the servers start meanwhile
+        fleet = _start_early(stack, home, {name: ["worker.celery_app"] for name in _names(workers)})
+        [migrations] = _start_early(stack, home, {"migrations": ["migrations.__main__"]})
+        api_command = ["api.__main__", "--host", "127.0.0.1", "--port", str(port)]
+        api, sweeper = _start_early(stack, home, {"api": api_command, "sweeper": ["worker.sweeper"]})
+        started = (api, sweeper, *fleet)
+        services = stack.enter_context(started_services(home, postgres_programs=postgres_programs))
+        stack.callback(children.stop_all, started)  # before the servers: workers drain while all they need still runs
+        environment = services.environment() | {"KILN_HOME": str(home)} | ({"KILN_MODEL": model} if model else {})
+        settings = read_settings(Settings, **{name[5:].lower(): value for name, value in environment.items()})
+        _go([migrations], environment)
+        migrations.wait_until(lambda: migrations.process.poll() == 0, seconds=READY_SECONDS)
+        _go(started, environment)
+        made = Stack(f"http://127.0.0.1:{port}", _first_key(settings), services, started)
+        _wait_until_ready(made, api, fleet)
+        stack.enter_context(_run_file(home, made, settings.s3_bucket))
+        yield made
 
 
-def migrate(environment: Mapping[str, str]) -> None:
-    """Bring the database to the newest schema. Raises LocalServiceError."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "migrations"], env=environment, capture_output=True, text=True, check=False
-    )
-    if ended.returncode != 0:
-        raise LocalServiceError(f"the migration failed\n{ended.stderr[-2000:]}")
+def _names(workers: int) -> list[str]:
+    return ["worker"] if workers == 1 else [f"worker-{number}" for number in range(1, workers + 1)]
+
+
+def _start_early(stack: ExitStack, home: Path, commands: dict[str, list[str]]) -> list[Child]:
+    """Start each to import what it needs and wait for _go(); see early.py."""
+    started = []
+    for name, command in commands.items():
+        child = children.start(home, name, [sys.executable, "-m", "common.local.early", *command], listens=True)
+        stack.callback(child.stop)
+        started.append(child)
+    return started
+
+
+def _go(waiting: Sequence[Child], environment: dict[str, str]) -> None:
+    for child in waiting:
+        child.tell(json.dumps(environment) + "\n")
+
+
+def _wait_until_ready(made: Stack, api: Child, fleet: Sequence[Child]) -> None:
+    """Raises LocalServiceError where the API or a worker ends, or is not ready in time."""
+    api.wait_until(lambda: _answer(made, "/readyz") is not None, seconds=READY_SECONDS)
+    for worker in fleet:
+        worker.wait_until(lambda pid=worker.process.pid: _is_ready(made, pid), seconds=READY_SECONDS)  # type: ignore[misc]
 
 
 @contextmanager
@@ -93,24 +106,25 @@ def _only_one(home: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        (home / "run.json").unlink(missing_ok=True)  # a killed one's
         yield
 
 
 @contextmanager
-def _run_file(home: Path, url: str, services: Services, started: list[Child]) -> Iterator[None]:
+def _run_file(home: Path, made: Stack, bucket: str) -> Iterator[None]:
     """run.json during the block: every URL with its credentials, and the process ids, for scripts and tests."""
-    path = home / "run.json"
+    path, services = home / "run.json", made.services
     content = {
-        "api": url,
+        "api": made.api_url,
         "database": services.database_url,
         "broker": services.broker_url,
         "storage": {
             "endpoint_url": services.s3_endpoint_url,
             "access_key": services.s3_access_key,
             "secret_key": services.s3_secret_key,
-            "bucket": os.environ.get("KILN_S3_BUCKET", "kiln"),
+            "bucket": bucket,
         },
-        "pids": {"up": os.getpid()} | services.pids | {child.name: child.process.pid for child in started},
+        "pids": {"up": os.getpid()} | services.pids | {child.name: child.process.pid for child in made.children},
     }
     write_private(path, content)
     try:
@@ -119,18 +133,22 @@ def _run_file(home: Path, url: str, services: Services, started: list[Child]) ->
         path.unlink(missing_ok=True)
 
 
-def _is_ready(url: str, pid: int) -> bool:
+def _first_key(settings: Settings) -> str | None:
+    return next((key.get_secret_value() for key in settings.api_keys.values()), None)
+
+
+def _is_ready(made: Stack, pid: int) -> bool:
     """Has the worker of this process id said that it is ready? Its id is host:pid:random."""
-    answer = _answer(f"{url}/v1/workers")
+    answer = _answer(made, "/v1/workers")
     workers = answer.json()["data"] if answer else []
     return any(worker["state"] == "ready" and worker["id"].split(":")[-2] == str(pid) for worker in workers)
 
 
-def _answer(url: str) -> httpx2.Response | None:
-    """The answer where it is 200. With API keys set, the first of them is shown."""
-    key = os.environ.get("KILN_API_KEYS", "").split(",")[0].partition(":")[2]
+def _answer(made: Stack, path: str) -> httpx2.Response | None:
+    """The API's answer where it is 200."""
+    headers = {"Authorization": f"Bearer {made.api_key}"} if made.api_key else {}
     try:
-        answer = httpx2.get(url, timeout=5, headers={"Authorization": f"Bearer {key}"} if key else {})
+        answer = httpx2.get(f"{made.api_url}{path}", timeout=5, headers=headers, trust_env=False)
     except httpx2.HTTPError:
         return None
     return answer if answer.status_code == 200 else None
