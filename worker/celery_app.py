@@ -1,9 +1,13 @@
 """The worker process: settings, weights loaded once, device thread, heartbeat; then Celery's loop until SIGTERM."""
 
+import logging
+import os
 import sys
+import warnings
 from typing import Any
 
 import structlog
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from common.errors import ModelNotLoadable
@@ -38,6 +42,8 @@ def main() -> None:
     finally:
         heartbeat.stop()
         workshop.device.close()
+    logging.shutdown()
+    os._exit(0)  # all is put away; the interpreter would take seconds to take torch and its like apart
 
 
 def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
@@ -56,8 +62,10 @@ def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
     setup_logging.connect(_keep_our_logging)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(drain, weak=False)
+    warnings.simplefilter("ignore", SecurityWarning)  # against root, for the sake of pickle, which we do not accept
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=threads",
             f"--concurrency={workshop.settings.seats}",
