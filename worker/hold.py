@@ -27,6 +27,7 @@ class Hold:
         self._draining = draining
         self._lost = threading.Event()
         self._timings: dict[str, float] = {}
+        self._unsaved: dict[str, str] = {}
         self.stage: Stage | None = None
         self._entered_at = self._saved_at = time.monotonic()
 
@@ -34,7 +35,8 @@ class Hold:
         """Begin a stage: recorded with what is known by now. Raises as step() does."""
         self._close_stage()
         self.stage, self._entered_at = stage, time.monotonic()
-        self._look(save=True, texts=texts)
+        self._unsaved |= texts or {}
+        self._look(save=True)
 
     def step(self, done: int) -> None:
         """``done`` U-Net evaluations of the job are behind us.
@@ -53,13 +55,13 @@ class Hold:
         self._close_stage()
         return {f"{stage}_ms": round(1000 * seconds) for stage, seconds in self._timings.items()}
 
-    def _look(self, *, save: bool, texts: Mapping[str, str] | None = None) -> None:
+    def _look(self, *, save: bool) -> None:
         if self._draining.is_set():
             raise WorkerDraining
         if self._lost.is_set():
             raise LeaseLost
         try:
-            canceled = self._save(texts) if save else lease.cancel_requested(self._engine, self.claim)
+            canceled = self._save() if save else lease.cancel_requested(self._engine, self.claim)
         except Unavailable:
             # The lease may well stand: good work goes on, and the last write decides
             log.warning("progress not saved: the database does not answer")
@@ -68,9 +70,10 @@ class Hold:
         if canceled:
             raise JobCanceled
 
-    def _save(self, texts: Mapping[str, str] | None) -> bool:
+    def _save(self) -> bool:
         assert self.stage is not None  # noqa: S101 - enter() comes before step()
-        canceled = lease.save(self._engine, self.claim, stage=self.stage, done=self.done, texts=texts)
+        canceled = lease.save(self._engine, self.claim, stage=self.stage, done=self.done, texts=self._unsaved)
+        self._unsaved = {}
         self._saved_at = time.monotonic()
         return canceled
 

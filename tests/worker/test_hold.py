@@ -13,7 +13,9 @@ from common.jobs.claim import Claim
 from common.jobs.owner import cancel_job
 from common.jobs.read import Job, get_job
 from common.jobs.state import Stage
+from common.local.services import Services
 from tests.jobs.make import claimed, submit
+from tests.worker.outage import database_away
 from worker import hold as hold_module
 from worker.hold import Hold
 
@@ -147,6 +149,19 @@ def test_work_goes_on_while_the_database_is_away_and_still_heeds_its_own_worker(
     draining.set()
     with pytest.raises(WorkerDraining):
         hold.step(3)
+
+
+def test_texts_that_could_not_be_written_are_written_with_what_comes_next(
+    engine: Engine, claim: Claim, services: Services
+) -> None:
+    hold = Hold(engine, claim, threading.Event())
+    with database_away(engine, services):
+        hold.enter(Stage.DIFFUSE, {"styled_prompt": "film still of x", "enhanced_prompt": "film still of x, vivid"})
+
+    hold.enter(Stage.SCORE)
+
+    job = read(engine, claim)
+    assert (job.styled_prompt, job.enhanced_prompt) == ("film still of x", "film still of x, vivid")
 
 
 def test_every_stage_is_timed(engine: Engine, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def choose_words(text: str, seed: int, model: Model) -> tuple[str, ...]:
     spelled: Tokens = ()  # the word being written
     cache = None
     room = min(MAX_TOKENS, model.enhancer.config.n_positions) - ids.shape[1]
-    while room > 0 and (allowed := _next_tokens(spelling, spelled, room)):
+    while allowed := _next_tokens(spelling, spelled, room):
         output = model.enhancer(ids, past_key_values=cache, use_cache=True)
         cache = output.past_key_values
         token = _sample(output.logits[0, -1], allowed, generator)
