@@ -27,8 +27,12 @@ _DEVICE_SECONDS = 120  # a first import of torch from a slow disk
 # In a process of its own: importing torch takes seconds, and a broken driver may end the process.
 _ASK_DEVICE = """
 import sys, torch
+from common.errors import ModelNotLoadable
 from worker.diffusion.device import pick_device, pick_dtype
-device = pick_device(sys.argv[1])
+try:
+    device = pick_device(sys.argv[1])
+except ModelNotLoadable as error:
+    sys.exit(error.detail)
 name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
 dtype = str(pick_dtype(sys.argv[2], device)).removeprefix("torch.")
 sys.stdout.write(f"{device}{name} in {dtype}, torch {torch.__version__}")
