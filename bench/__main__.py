@@ -3,8 +3,12 @@
 import argparse
 import os
 import platform
+import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,15 +34,29 @@ def main() -> int:
     parser.add_argument("only", nargs="*", choices=[*MEASUREMENTS, []], help="measure these alone, and write nothing")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, to try it out; writes nothing")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the measured processes would outlive us
     results: list[Result] = []
     for name in arguments.only or MEASUREMENTS:
-        with tempfile.TemporaryDirectory(prefix="kiln-bench-") as home:
+        with _home() as home:
             Console(stderr=True).print(f"measuring {name}…")
-            results += MEASUREMENTS[name](Path(home), arguments.quick)
+            results += MEASUREMENTS[name](home, arguments.quick)
     _print(results)
     if not arguments.only and not arguments.quick:
         RESULTS.write_text(_write(results), encoding="utf-8")
     return 1 if any(result.met is False for result in results) else 0
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """An empty home; gone afterwards, and so is its database, which lies elsewhere where root runs us."""
+    with tempfile.TemporaryDirectory(prefix="kiln-bench-") as folder:
+        home = Path(folder)
+        try:
+            yield home
+        finally:
+            place = home / "postgres.place"
+            if place.exists():
+                shutil.rmtree(place.read_text(encoding="utf-8"))
 
 
 def _print(results: list[Result]) -> None:
@@ -53,7 +71,7 @@ def _write(results: list[Result]) -> str:
     lines = [
         "# Measurements",
         "",
-        f"`make bench`, {datetime.now(UTC):%Y-%m-%d}. {os.cpu_count()} cores, "
+        f"`make bench`, {datetime.now(UTC):%Y-%m-%d}. {os.cpu_count()} cores ({_processor()}), "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}; "
         + ", ".join(f"{library} {version(library).partition('+')[0]}" for library in libraries)
@@ -65,6 +83,14 @@ def _write(results: list[Result]) -> str:
         *(f"| {result.what} | {result.measured} | {result.aim} | {_verdict(result)} |" for result in results),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    """The CPU's model where the system tells it (Linux on x86), else its architecture."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _verdict(result: Result) -> str:

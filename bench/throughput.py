@@ -55,7 +55,11 @@ class _Loop:
         self._process = subprocess.Popen(  # noqa: S603 - our own command
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._answer()
+        try:
+            self._answer()
+        except BaseException:  # also our own end: the loop must not stay behind
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
