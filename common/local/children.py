@@ -16,7 +16,6 @@ from pathlib import Path
 from common.errors import KilnError
 
 STOP_SECONDS = 15
-_LEFTOVER_SECONDS = 5
 
 
 class LocalServiceError(KilnError):
@@ -121,12 +120,12 @@ def user_group(user: int | None) -> int | None:
     return pwd.getpwuid(user).pw_gid
 
 
-def end_leftovers(home: Path) -> None:
+def end_leftovers(home: Path, *, seconds: float = 5) -> None:
     """End what an earlier run in this home left behind: the processes it wrote down, where they still are those."""
     left = [(pid, born) for pid, born in _read(home).values() if _birth(pid) == born]
     for pid, _ in left:
         _signal(pid, signal.SIGINT)  # all of them end in good order at it; PostgreSQL's SIGTERM waits for its clients
-    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    deadline = time.monotonic() + seconds
     for pid, born in left:
         while _birth(pid) == born:
             if time.monotonic() > deadline:
