@@ -113,10 +113,11 @@ def test_a_cancel_between_two_steps_ends_the_job_before_the_next_evaluation(work
         if evaluation == 3:
             cancel_job(workshop.engine, "ann", claim.job_id)
 
-    with at_each_evaluation(workshop, cancel) as evaluations:
+    with capture_logs() as logs, at_each_evaluation(workshop, cancel) as evaluations:
         run(claim, workshop)
 
     assert len(evaluations) == 3
+    assert [line["event"] for line in logs] == ["job canceled"]
     assert read(workshop, claim.job_id).status == "canceled"
 
 
@@ -127,10 +128,11 @@ def test_a_drain_between_two_steps_parks_the_job_and_claims_no_other(workshop: W
         if evaluation == 2:
             workshop.draining.set()
 
-    with at_each_evaluation(workshop, drain) as evaluations:
+    with capture_logs() as logs, at_each_evaluation(workshop, drain) as evaluations:
         run(claim, workshop)
 
     assert len(evaluations) == 2
+    assert [line["event"] for line in logs] == ["job parked"]
     assert read(workshop, claim.job_id).status == "queued"
     assert workshop.claim() is None
     assert claimed(workshop.engine).attempt == 2

@@ -124,8 +124,8 @@ def test_the_finish_tells_recipe_and_timings(workshop: Workshop) -> None:
 
 
 def test_a_cancel_in_the_last_moment_removes_the_objects_that_were_stored(workshop: Workshop) -> None:
-    kept = replace(PICTURE, key="last/0.png", thumbnail_key="last/0.thumb.webp")
-    dropped = StoredImage(index=1, seed=2, width=64, height=64, clip_score=1.0)
+    kept = replace(PICTURE, index=1, seed=2, key="last/0.png", thumbnail_key="last/0.thumb.webp")
+    dropped = StoredImage(index=0, seed=1, width=64, height=64, clip_score=1.0)
     others = "last/1.png"
     for key in ("last/0.png", "last/0.thumb.webp", others):
         workshop.objects.put(key, b"x", "image/png")
@@ -133,7 +133,7 @@ def test_a_cancel_in_the_last_moment_removes_the_objects_that_were_stored(worksh
     taken = claimed(workshop.engine)
     cancel_job(workshop.engine, "ann", taken.job_id)
 
-    settle(taken, replace(FINISHED, stored=(kept, dropped)), workshop)
+    settle(taken, replace(FINISHED, stored=(dropped, kept)), workshop)
 
     assert row(workshop.engine, taken) == Row("canceled", 0, None, 0)
     assert b"".join(workshop.objects.open(others)) == b"x"
