@@ -38,11 +38,15 @@ def start_s3(home: Path, *, ports: Sequence[int], access_key: str, secret_key: s
     return children.start(home, "s3", [*command, *sizes, *options], folder=folder)
 
 
-def wait_for_s3(server: Child, port: int) -> None:
+def wait_for_s3(server: Child, ports: Sequence[int]) -> None:
+    """S3 answers before the volumes have reported to the master; until then it cannot read an object."""
+    gateway, master, *_ = ports
+
     def answering() -> bool:
         try:
-            return httpx2.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code < 500
-        except httpx2.HTTPError:
+            known = httpx2.get(f"http://127.0.0.1:{master}/dir/status", timeout=1).json()["Topology"]["DataCenters"]
+            return bool(known) and httpx2.get(f"http://127.0.0.1:{gateway}/healthz", timeout=1).status_code < 500
+        except (httpx2.HTTPError, ValueError, KeyError):
             return False
 
     server.wait_until(answering, seconds=30)

@@ -67,7 +67,7 @@ def started_services(home: Path, *, postgres_programs: Path | None = None, durab
         url = postgres.postgres_url(postgres_port, keys["postgres"])
         postgres.wait_for_postgres(database, url)
         redis.wait_for_redis(broker, redis_port)
-        s3.wait_for_s3(store, s3_ports[0])
+        s3.wait_for_s3(store, s3_ports)
         yield Services(
             database_url=url,
             broker_url=redis.redis_url(redis_port, keys["redis"]),
