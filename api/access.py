@@ -12,11 +12,11 @@ from common.settings import Settings
 LOCAL_OWNER = "local"
 
 
-def authenticate(request: Request) -> str:
+async def authenticate(request: Request) -> str:
     """The caller's owner name. A dependency of every /v1 route."""
     settings: Settings = request.app.state.kiln.settings
     if not settings.api_keys:
-        require_loopback(request)
+        await require_loopback(request)
         return LOCAL_OWNER
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     owner = _owner_of(key, settings) if scheme.lower() == "bearer" else None
@@ -25,7 +25,7 @@ def authenticate(request: Request) -> str:
     return owner
 
 
-def require_loopback(request: Request) -> None:
+async def require_loopback(request: Request) -> None:
     """Refuse other machines while no API keys are set, and web pages that renamed themselves to this address."""
     if request.app.state.kiln.settings.api_keys:
         return

@@ -44,8 +44,8 @@ async def create(
 ) -> schemas.Job:
     """Queue a job."""
     submission = resolve(body, kiln.settings, owner=owner, idempotency_key=idempotency_key)
-    receipt = await run_in_threadpool(_submit, kiln, submission)
-    return await _answer(request, response, kiln, owner, receipt, prefer)
+    receipt, job = await run_in_threadpool(_submit, kiln, submission)
+    return await _answer(request, response, kiln, receipt, job, prefer)
 
 
 @router.get("", response_model=schemas.Page[schemas.Job])
@@ -103,8 +103,8 @@ async def retry(
         del changes["prompt"]  # null means the default, and a retry's default is what the job said
     again = schemas.JobRequest(**ask_again(old) | changes)
     submission = resolve(again, kiln.settings, owner=owner, idempotency_key=idempotency_key, retried_from=old.id)
-    receipt = await run_in_threadpool(_submit, kiln, submission)
-    return await _answer(request, response, kiln, owner, receipt, prefer)
+    receipt, job = await run_in_threadpool(_submit, kiln, submission)
+    return await _answer(request, response, kiln, receipt, job, prefer)
 
 
 @router.delete("/{job_id}", status_code=204)
@@ -116,24 +116,23 @@ def delete(job_id: str, kiln: KilnDep, owner: Owner) -> None:
     kiln.objects.delete(keys)
 
 
-def _submit(kiln: Kiln, submission: Submission) -> Receipt:
+def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:
     """Commit, then ring: a bell that fails loses nothing, for the row is the truth and the sweeper rings again."""
     receipt = submit_job(kiln.engine, submission, max_queued=kiln.settings.max_queued)
     due = submission.not_before is None
     if due and not receipt.replayed and not kiln.doorbell.ring(submission.spec.model):
         with suppress(Unavailable):  # then the sweeper rings half a minute later than it could
             unheard(kiln.engine, receipt.job_id)
-    return receipt
+    return receipt, _find(kiln, submission.owner, receipt.job_id)
 
 
 async def _answer(
-    request: Request, response: Response, kiln: Kiln, owner: str, receipt: Receipt, prefer: str | None
+    request: Request, response: Response, kiln: Kiln, receipt: Receipt, job: Job, prefer: str | None
 ) -> schemas.Job:
     """202 with the job as it stands; or, where the client prefers to wait and the job ends in time, 200."""
-    job = await run_in_threadpool(_find, kiln, owner, receipt.job_id)
     wait = re.search(r"(?:^|[,;\s])wait=(\d{1,4})", prefer or "")
     if wait:
-        job = await _wait(kiln, owner, job, min(int(wait[1]), MAX_WAIT_SECONDS))
+        job = await _wait(kiln, job, min(int(wait[1]), MAX_WAIT_SECONDS))
         response.headers["Preference-Applied"] = f"wait={wait[1]}"
     if wait and job.status in TERMINAL:
         response.status_code = 200
@@ -145,12 +144,12 @@ async def _answer(
     return await run_in_threadpool(_show, request, kiln, job)
 
 
-async def _wait(kiln: Kiln, owner: str, job: Job, seconds: float) -> Job:
+async def _wait(kiln: Kiln, job: Job, seconds: float) -> Job:
     """The job once it has ended, or as it stands when the time is up. Holds no connection between two looks."""
     deadline = time.monotonic() + seconds
     while job.status not in TERMINAL and time.monotonic() < deadline:
         await asyncio.sleep(POLL_SECONDS)
-        job = await run_in_threadpool(_find, kiln, owner, job.id)
+        job = await run_in_threadpool(_find, kiln, job.owner, job.id)
     return job
 
 

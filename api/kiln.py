@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from common.objects import Objects
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from api import access
 from common.db import make_engine
+from common.objects import Objects
 from common.queue import Doorbell
 from common.settings import Settings
 
@@ -33,7 +33,7 @@ def connect(settings: Settings) -> Kiln:
     )
 
 
-def _current(request: Request) -> Kiln:
+async def _current(request: Request) -> Kiln:
     kiln: Kiln = request.app.state.kiln
     return kiln
 

@@ -18,7 +18,7 @@ WHAT = "pictures/s, whole system ÷ plain diffusers loop"
 
 
 def measure(home: Path, quick: bool) -> list[Result]:
-    rounds, jobs = (2, 8) if quick else (5, JOBS)
+    rounds, jobs = (2, 8) if quick else (3, JOBS)
     plain: dict[bool, list[float]] = {False: [], True: []}
     whole: dict[bool, list[float]] = {False: [], True: []}
     with running_stack(home) as stack, Kiln(stack.api_url) as kiln, _Loop(home, jobs) as loop:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, litera
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.db import transaction
+from common.db import reading, transaction
 from common.errors import KilnError, LeaseLost, as_json
 from common.ids import new_id
 from common.jobs.claim import Claim
@@ -60,7 +60,7 @@ def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) 
 def cancel_requested(engine: Engine, claim: Claim) -> bool:
     """Has the job's user asked to cancel? Raises LeaseLost where the lease no longer stands. Writes nothing."""
     statement = select(jobs.c.cancel_requested_at.is_not(None)).where(_held(claim))
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         answer: bool | None = connection.execute(statement).scalar_one_or_none()
     if answer is None:
         raise _lost(claim)

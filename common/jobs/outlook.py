@@ -1,11 +1,12 @@
 """How the queue stands: what one job can expect, how many wait, and how long the oldest has. Reads only."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select, tuple_
+from sqlalchemy import Boolean, Engine, Integer, Interval, Select, Uuid, bindparam, func, select, tuple_
 
-from common.db import transaction
+from common.db import reading
 from common.jobs.read import Job
 from common.jobs.state import Lane, Status
 from common.jobs.tables import is_queued, is_running, jobs, workers
@@ -34,17 +35,21 @@ class Depth:
 
 def outlook(engine: Engine, job: Job, *, alive_seconds: float) -> Outlook:
     """What a queued or running job can expect of the workers that live now."""
-    serving = alive(alive_seconds) & (workers.c.state == "ready") & (workers.c.models.any(job.spec.model))
-    with transaction(engine) as connection:
-        live, pace = connection.execute(
-            select(func.count(), func.sum(workers.c.evaluations_per_second)).where(serving)
-        ).one()
-        ahead = _ahead(connection, job) if job.status == Status.QUEUED else None
-    left = job.progress_total - job.progress_done + (ahead.evaluations if ahead else 0)
+    facts = {
+        "id": job.id,
+        "model": job.spec.model,
+        "waits": job.status == Status.QUEUED,
+        "batch": job.lane == Lane.BATCH,
+        "urgency": -job.priority,
+        "alive": timedelta(seconds=alive_seconds),
+    }
+    with reading(engine) as connection:
+        now = connection.execute(_OUTLOOK, facts).one()
+    left = job.progress_total - job.progress_done + now.evaluations_ahead
     return Outlook(
-        queue_position=ahead.jobs + 1 if ahead else None,
-        eta_seconds=round(left / pace, 1) if pace else None,
-        servable=live > 0,
+        queue_position=now.jobs_ahead + 1 if job.status == Status.QUEUED else None,
+        eta_seconds=round(left / now.pace, 1) if now.pace else None,
+        servable=now.live > 0,
     )
 
 
@@ -61,28 +66,37 @@ def depth(engine: Engine) -> dict[Lane, Depth]:
         .where(is_queued | is_running)
         .group_by(jobs.c.lane)
     )
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         found = {row[0]: Depth(row[1], row[2], float(row[3])) for row in connection.execute(statement)}
     return {lane: found.get(lane, Depth(0, 0, 0.0)) for lane in Lane}
 
 
-def _ahead(connection: Connection, job: Job) -> Row[Any]:
-    """Jobs of the same model that the claim would take before this one, and their evaluations."""
-    batch = jobs.c.lane == Lane.BATCH
-    turn = select(jobs.c.turn).where(jobs.c.id == job.id).scalar_subquery()
+def _make_outlook() -> Select[Any]:
+    """One statement, built once, for it is asked at every poll: live workers and their pace, and what is ahead.
+
+    Ahead of a waiting job are the jobs of its model that the claim would take first.
+    """
+    turn = select(jobs.c.turn).where(jobs.c.id == bindparam("id", type_=Uuid)).scalar_subquery()
     before = (
         select(jobs.c.progress_total)
         .where(
+            bindparam("waits", type_=Boolean),
             is_queued,
-            jobs.c.model == job.spec.model,
+            jobs.c.model == bindparam("model"),
             jobs.c.not_before <= func.clock_timestamp(),
-            tuple_(batch, -jobs.c.priority, jobs.c.turn, jobs.c.id)
-            < tuple_(job.lane == Lane.BATCH, -job.priority, turn, job.id),
+            tuple_(jobs.c.lane == Lane.BATCH, -jobs.c.priority, jobs.c.turn, jobs.c.id)
+            < tuple_(bindparam("batch", type_=Boolean), bindparam("urgency", type_=Integer), turn, bindparam("id")),
         )
         .limit(_COUNTED_TO)
         .subquery()
     )
-    evaluations = func.coalesce(func.sum(before.c.progress_total), 0)
-    return connection.execute(
-        select(func.count().label("jobs"), evaluations.label("evaluations")).select_from(before)
-    ).one()
+    ahead = select(
+        func.count().label("jobs_ahead"), func.coalesce(func.sum(before.c.progress_total), 0).label("evaluations_ahead")
+    ).select_from(before)
+    serving = select(func.count().label("live"), func.sum(workers.c.evaluations_per_second).label("pace")).where(
+        alive(bindparam("alive", type_=Interval)), workers.c.state == "ready", workers.c.models.any(bindparam("model"))
+    )
+    return select(ahead.subquery(), serving.subquery())
+
+
+_OUTLOOK = _make_outlook()

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.db import transaction
+from common.db import reading
 from common.jobs.spec import JobSpec
 from common.jobs.state import Status
 from common.jobs.tables import images, jobs
@@ -38,6 +38,7 @@ class Job:
     """One job as it stands in its row, with its images."""
 
     id: UUID
+    owner: str
     spec: JobSpec
     status: Status
     lane: str
@@ -93,7 +94,7 @@ def list_jobs(
 def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:
     """The picture, where it belongs to a job of this owner."""
     statement = select(images).join(jobs).where(images.c.id == image_id, jobs.c.owner == owner)
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         row = connection.execute(statement).one_or_none()
     return _as_image(row) if row else None
 
@@ -111,13 +112,13 @@ def list_images(
     if after is not None:
         wanted &= _beyond(after, best_first)
     statement = select(images).join(jobs).where(wanted).order_by(*order).limit(limit + 1)
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         found = [_as_image(row) for row in connection.execute(statement)]
     return found[:limit], len(found) > limit
 
 
 def _select_jobs(engine: Engine, wanted: ColumnElement[bool], *, limit: int) -> list[Job]:
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         rows = connection.execute(select(jobs).where(wanted).order_by(jobs.c.id.desc()).limit(limit)).all()
         done = [row.id for row in rows if row.status == Status.SUCCEEDED]
         pictures = (

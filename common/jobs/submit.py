@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -48,11 +49,12 @@ def submit_job(engine: Engine, submission: Submission, *, max_queued: int) -> Re
     Unavailable where the database is down. Nothing is stored then.
     """
     with transaction(engine) as connection:
-        job_id = _insert(connection, submission)
-        if job_id is None:
+        inserted = _insert(connection, submission, max_queued)
+        if inserted is None:
             return Receipt(_first_under_key(connection, submission), replayed=True)
-        _refuse_overflow(connection, max_queued)
-        return Receipt(job_id, replayed=False)
+        if inserted.full:
+            raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
+        return Receipt(inserted.id, replayed=False)
 
 
 def unheard(engine: Engine, job_id: UUID) -> None:
@@ -61,8 +63,9 @@ def unheard(engine: Engine, job_id: UUID) -> None:
         connection.execute(update(jobs).where(jobs.c.id == job_id, is_queued).values(published_at=None))
 
 
-def _insert(connection: Connection, submission: Submission) -> UUID | None:
-    """The new job's id, or None where the owner has used this idempotency key already."""
+def _insert(connection: Connection, submission: Submission, max_queued: int) -> Row[Any] | None:
+    """The new job's id, and whether the queue was full; None where the owner has used this idempotency key already."""
+    last_allowed = select(jobs.c.id).where(is_queued).offset(max_queued - 1).limit(1).scalar_subquery()
     statement = (
         insert(jobs)
         .values(
@@ -85,9 +88,9 @@ def _insert(connection: Connection, submission: Submission) -> UUID | None:
             progress_total=submission.spec.evaluations,
         )
         .on_conflict_do_nothing(constraint="jobs_idempotency")
-        .returning(jobs.c.id)
+        .returning(jobs.c.id, last_allowed.is_not(None).label("full"))
     )
-    return connection.execute(statement).scalar_one_or_none()
+    return connection.execute(statement).one_or_none()
 
 
 def _next_turn(owner: str, lane: Lane) -> ColumnElement[int]:
@@ -112,10 +115,3 @@ def _first_under_key(connection: Connection, submission: Submission) -> UUID:
         raise IdempotencyMismatch("this Idempotency-Key was used before with another request")
     job_id: UUID = first.id
     return job_id
-
-
-def _refuse_overflow(connection: Connection, max_queued: int) -> None:
-    """Roll the insert back where it is one too many."""
-    one_too_many = select(jobs.c.id).where(is_queued).offset(max_queued).limit(1)
-    if connection.execute(one_too_many).first():
-        raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.db import transaction
+from common.db import reading, transaction
 from common.jobs.tables import is_running, jobs, workers
 
 WorkerState = Literal["starting", "ready", "stopping", "failed"]
@@ -69,19 +69,21 @@ def remove_worker(engine: Engine, worker_id: str) -> None:
 def forget_workers(engine: Engine, *, silent_seconds: float) -> int:
     """Strike out workers silent for so long that nobody asks for them any more; returns how many."""
     with transaction(engine) as connection:
-        return connection.execute(delete(workers).where(~alive(silent_seconds))).rowcount
+        return connection.execute(delete(workers).where(~alive(timedelta(seconds=silent_seconds)))).rowcount
 
 
 def list_workers(engine: Engine, *, alive_seconds: float) -> list[Worker]:
     """Workers that gave a sign of life within ``alive_seconds``, the newest first."""
     running = select(func.count()).where(is_running, jobs.c.worker == workers.c.id).scalar_subquery()
     statement = (
-        select(workers, running.label("running")).where(alive(alive_seconds)).order_by(workers.c.started_at.desc())
+        select(workers, running.label("running"))
+        .where(alive(timedelta(seconds=alive_seconds)))
+        .order_by(workers.c.started_at.desc())
     )
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         return [Worker(**{**row._mapping, "models": tuple(row.models)}) for row in connection.execute(statement)]
 
 
-def alive(seconds: float) -> ColumnElement[bool]:
-    """The condition that a worker's last sign of life is at most ``seconds`` old."""
-    return workers.c.seen_at > func.clock_timestamp() - timedelta(seconds=seconds)
+def alive(silence: timedelta | ColumnElement[timedelta]) -> ColumnElement[bool]:
+    """The condition that a worker has been silent for at most so long."""
+    return workers.c.seen_at > func.clock_timestamp() - silence
