@@ -3,13 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from common.objects import Objects
-
 from api import schemas
 from common.ids import show_id
 from common.jobs.outlook import Outlook
 from common.jobs.read import Image, Job
 from common.jobs.state import Lane, Stage
+from common.objects import Objects
 
 
 def show_job(job: Job, outlook: Outlook | None, *, base_url: str, objects: Objects, url_seconds: int) -> schemas.Job:
