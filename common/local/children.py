@@ -8,8 +8,10 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,19 +88,20 @@ def start(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         began = output.tell()
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            list(map(str, command)),
-            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            cwd=folder,
-            user=user,
-            group=user_group(user),
-            extra_groups=[] if user is not None else None,
-            start_new_session=True,
-        )
-    _write_down(home, name, process.pid)
+        with _undisturbed():
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                list(map(str, command)),
+                stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=folder,
+                user=user,
+                group=user_group(user),
+                extra_groups=[] if user is not None else None,
+                start_new_session=True,
+            )
+            _write_down(home, name, process.pid)
     return Child(name, process, log, began)
 
 
@@ -122,7 +125,7 @@ def user_group(user: int | None) -> int | None:
 
 def end_leftovers(home: Path, *, seconds: float = 5) -> None:
     """End what an earlier run in this home left behind: the processes it wrote down, where they still are those."""
-    left = [(pid, born) for pid, born in _read(home).values() if _birth(pid) == born]
+    left = [(pid, born) for pid, born in _read(home).values() if born and _birth(pid) == born]
     for pid, _ in left:
         _signal(pid, signal.SIGINT)  # all of them end in good order at it; PostgreSQL's SIGTERM waits for its clients
     deadline = time.monotonic() + seconds
@@ -132,6 +135,24 @@ def end_leftovers(home: Path, *, seconds: float = 5) -> None:
                 _signal(pid, signal.SIGKILL)
             time.sleep(0.05)
     _file(home).unlink(missing_ok=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hear SIGINT, SIGTERM and SIGHUP after the block: between a fork and its note they would hide a process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread hears signals
+        return
+    heard: list[int] = []
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for signum in heard:
+        signal.raise_signal(signum)
 
 
 def _write_down(home: Path, name: str, pid: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -70,12 +71,15 @@ def _prepare(home: Path, programs: Path) -> Installation:
     if os.geteuid() != 0:
         return Installation(programs, home / "postgres", None)
     user = _unprivileged()
-    place = home / "postgres"
-    if not _reaches(user, home):
-        # nobody may pass through, say, /root: parent folders are not ours to open
-        name = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
-        place = Path("/var/lib/kiln" if Path("/var/lib").exists() else tempfile.gettempdir()) / name
-        (home / "postgres.place").write_text(str(place), encoding="utf-8")
+    noted, place = home / "postgres.place", home / "postgres"
+    if noted.exists():  # the home may have been moved since
+        place = Path(noted.read_text(encoding="utf-8"))
+    elif not _reaches(user, home):
+        # nobody may pass through, say, /root: parent folders are not ours to open. A new name each time, as a home
+        # that was removed and made anew has other passwords
+        base = Path("/var/lib/kiln" if Path("/var/lib").exists() else tempfile.gettempdir())
+        place = base / secrets.token_hex(8)
+        noted.write_text(str(place), encoding="utf-8")
     place.mkdir(parents=True, exist_ok=True)
     os.chown(place, user, -1)
     if not _reaches(user, programs):

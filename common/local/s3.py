@@ -1,6 +1,7 @@
 """A home folder in, a running SeaweedFS with an S3 endpoint on loopback out, with its objects kept there."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,11 +32,20 @@ def start_s3(home: Path, *, ports: Sequence[int], access_key: str, secret_key: s
     names = [f"{part}.port{kind}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
     others = [f"-{name}={number}" for name, number in zip([*names, "s3.port.grpc"], ports[1:], strict=True)]
     off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-    command = [str(find_weed()), "server", "-s3", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *others, *off]
+    addresses = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *others]
+    command = [str(find_weed()), "-logtostderr", "server", "-s3", "-dir=.", *addresses, *off]
     # small volumes, and enough of them: each bucket takes seven
     sizes = ["-master.volumeSizeLimitMB=1024", "-master.volumePreallocate=false", "-volume.max=1000"]
     options = [f"-s3.port={ports[0]}", f"-s3.config={identities.resolve()}"]
     return children.start(home, "s3", [*command, *sizes, *options], folder=folder)
+
+
+def stop_s3(server: Child, ports: Sequence[int]) -> None:
+    """End it, and remove the sockets that it leaves in the system's folder for temporary files."""
+    server.stop(seconds=STOP_SECONDS)
+    for port in ports:
+        for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+            left.unlink(missing_ok=True)
 
 
 def wait_for_s3(server: Child, ports: Sequence[int]) -> None:

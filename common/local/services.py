@@ -45,8 +45,11 @@ def running_services(home: Path, *, postgres_programs: Path | None = None, durab
     home.mkdir(parents=True, exist_ok=True)
     home = home.resolve()
     end_leftovers(home)
-    with started_services(home, postgres_programs=postgres_programs, durable=durable) as services:
-        yield services
+    try:
+        with started_services(home, postgres_programs=postgres_programs, durable=durable) as services:
+            yield services
+    finally:
+        end_leftovers(home)  # one that was interrupted as it was started
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def started_services(home: Path, *, postgres_programs: Path | None = None, durab
         broker = redis.start_redis(home, port=redis_port, password=keys["redis"])
         stack.callback(broker.stop)
         store = s3.start_s3(home, ports=s3_ports, access_key=keys["s3_access"], secret_key=keys["s3_secret"])
-        stack.callback(store.stop, seconds=s3.STOP_SECONDS)
+        stack.callback(s3.stop_s3, store, s3_ports)
         database = postgres.start_postgres(
             home, port=postgres_port, password=keys["postgres"], programs=postgres_programs, durable=durable
         )

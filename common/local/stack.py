@@ -47,6 +47,7 @@ def running_stack(
     port = port or free_ports(1)[0]
     with _only_one(home), ExitStack() as stack:
         children.end_leftovers(home)
+        stack.callback(children.end_leftovers, home)  # one that was interrupted as it was started
         # What takes longest to import comes first; the servers start meanwhile
         fleet = _start_early(stack, home, {name: ["worker.celery_app"] for name in _names(workers)})
         [migrations] = _start_early(stack, home, {"migrations": ["migrations.__main__"]})

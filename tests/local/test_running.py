@@ -26,7 +26,7 @@ def secrets(up: Up) -> list[str]:
 
 def test_files_with_passwords_are_their_owner_s_alone(up: Up) -> None:
     holding = [path for path in up.home.glob("*") if path.is_file() and any(s in path.read_text() for s in secrets(up))]
-    assert {path.name for path in holding} == {"run.json", "credentials.json", "s3.json"}
+    assert {path.name for path in holding} == {"run.json", "credentials.json", "s3.json", "redis.conf"}
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in holding} == {path.name: "0o600" for path in holding}
 
 

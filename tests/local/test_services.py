@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from common.db import make_engine
 from common.jobs import lease
 from common.jobs.state import Status
-from common.local.binaries import find_postgres
+from common.local.binaries import ServerMissing, find_postgres
 from common.local.services import running_services
 from tests.jobs.make import PICTURE, claimed, submit
 from tests.jobs.test_migrations import migrate
@@ -43,8 +44,7 @@ with running_services(Path(folder) / "home") as services:
 def home(tmp_path: Path) -> Iterator[Path]:
     """A home below a folder that no other user may enter; as root, its database lies elsewhere, and goes after."""
     yield tmp_path / "home"
-    noted = tmp_path / "home" / "postgres.place"
-    if noted.exists():
+    for noted in tmp_path.glob("*/postgres.place"):
         shutil.rmtree(noted.read_text())
 
 
@@ -75,6 +75,36 @@ def test_pictures_and_jobs_put_just_before_the_end_are_there_again(home: Path) -
         objects = make_objects(services, bucket="kiln")
         for number in range(20):
             assert b"".join(objects.open(f"images/{number}.png")) == picture
+
+
+def test_a_home_that_was_moved_has_its_jobs_and_one_made_anew_has_none(home: Path) -> None:
+    with running_services(home, durable=False) as services:
+        migrate(services.database_url)
+        engine = make_engine(services.database_url, name="test")
+        job_id = submit(engine)
+        engine.dispose()
+    moved = home.rename(home.with_name("moved home"))
+    with running_services(moved, durable=False) as services:
+        engine = make_engine(services.database_url, name="test")
+        assert claimed(engine).job_id == job_id
+        engine.dispose()
+    with (
+        running_services(home, durable=False) as services,  # with other passwords than the home that was here before
+        psycopg.connect(services.database_url) as connection,
+    ):
+        assert connection.execute("SELECT to_regclass('jobs')").fetchone() == (None,)
+
+
+def test_storage_leaves_no_sockets_beside_the_home(home: Path) -> None:
+    with running_services(home, durable=False) as services:
+        port = services.s3_endpoint_url.rpartition(":")[2]
+        sockets = list(Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"))
+    assert not [socket for socket in sockets if socket.exists()]
+
+
+def test_a_folder_without_postgres_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServerMissing, match=f"{tmp_path} has no postgres"):
+        find_postgres(tmp_path)
 
 
 def test_programs_out_of_reach_are_copied_and_renewed_when_they_change(home: Path) -> None:
