@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Engine, Integer, Interval, Select, Uuid, bindparam, func, select, tuple_
+from sqlalchemy import Boolean, Engine, Integer, Interval, Select, Uuid, bindparam, func, select, true, tuple_
 
 from common.db import reading
 from common.jobs.read import Job
@@ -96,7 +96,8 @@ def _make_outlook() -> Select[Any]:
     serving = select(func.count().label("live"), func.sum(workers.c.evaluations_per_second).label("pace")).where(
         alive(bindparam("alive", type_=Interval)), workers.c.state == "ready", workers.c.models.any(bindparam("model"))
     )
-    return select(ahead.subquery(), serving.subquery())
+    line, crew = ahead.subquery(), serving.subquery()
+    return select(line, crew).select_from(line.join(crew, true()))  # one row each
 
 
 _OUTLOOK = _make_outlook()
