@@ -156,7 +156,7 @@ def measure_guidance(studio: Studio) -> Verdict:
         pictures = studio.paint(specs)
         scores = [score(studio, studio.model, p, (spec.prompt,))[0] for p, spec in zip(pictures, specs, strict=True)]
         means.append(float(np.mean(scores)))
-    return Verdict(5, "points that guidance adds to the score", means[1] - means[0], 0.1)
+    return Verdict(5, "points that guidance adds to the score", means[1] - means[0], 0.01)
 
 
 def measure_repetition(studio: Studio) -> Verdict:

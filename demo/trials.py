@@ -83,13 +83,13 @@ def apple_specs() -> list[tuple[str, JobSpec]]:
 
 def drawn_like(scene: Scene, count: int) -> list[Scene]:
     """Other drawings of what a seed's prompt says; where it names no place, each has its own."""
-    rng = random.Random(count)  # noqa: S311 - not a secret
+    rng = random.Random(count)
     places = [rng.choice(PLACES) if scene.place == "plain" else scene.place for _ in range(count)]
     return [replace(scene, place=place, seed=number) for number, place in enumerate(places)]
 
 
 def _trial(prompt: str, scene: Scene, seed: int) -> Trial:
-    rng = random.Random(f"{prompt}/{seed}")  # noqa: S311 - not a secret
+    rng = random.Random(f"{prompt}/{seed}")
     rivals: set[str] = set()
     while len(rivals) < RIVALS:
         other = sample_scene(rng)

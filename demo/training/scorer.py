@@ -40,7 +40,7 @@ class ScorerTask:
         self.modules = nn.ModuleDict({"scorer": self.scorer})
 
     def loss(self, generator: torch.Generator) -> torch.Tensor:
-        rng = random.Random(int(torch.randint(2**62, (), generator=generator)))  # noqa: S311 - not a secret
+        rng = random.Random(int(torch.randint(2**62, (), generator=generator)))
         chosen = rng.sample(range(len(self.pictures)), self.batch)
         seen = soften(move(to_tensor(self.pictures[chosen]), generator), generator)
         cosine = cosines(self.scorer, self.tokenizer, seen, [describe(self.seed, index, rng) for index in chosen])
@@ -109,7 +109,7 @@ def report(folder: Path, name: str, seed: int) -> str:
     """How often the written scorer finds the right caption of ten for unseen pictures, and what right and wrong get."""
     scorer = CLIPModel.from_pretrained(str(folder / name), dtype=torch.float32).eval()
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / name))
-    rng = random.Random(seed)  # noqa: S311 - not a secret
+    rng = random.Random(seed)
     chosen = rng.sample(range(SHARD), 600)
     pictures = to_tensor(open_small(folder / "pictures", seed, SHARDS)[chosen])
     told = []

@@ -50,7 +50,7 @@ class StyleTask:
         self.modules = nn.ModuleDict({"styles": self.net})
 
     def loss(self, generator: torch.Generator) -> torch.Tensor:
-        rng = random.Random(int(torch.randint(2**62, (), generator=generator)))  # noqa: S311 - not a secret
+        rng = random.Random(int(torch.randint(2**62, (), generator=generator)))
         chosen = rng.sample(range(len(self.pictures)), self.batch)
         truth = torch.tensor([LOOKS.index(scene_at(SEED, index).style) for index in chosen])
         return cross_entropy(self.net(soften(to_tensor(self.pictures[chosen]), generator)), truth)

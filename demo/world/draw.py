@@ -38,7 +38,7 @@ def draw(scene: Scene, size: int = 128) -> Image.Image:
 
 def paint(scene: Scene, size: int) -> Canvas:
     """The scene before any look, at twice the size."""
-    rng = random.Random(scene.seed)  # noqa: S311 - not a secret
+    rng = random.Random(scene.seed)
     canvas = Canvas(size * SUPERSAMPLING)
     stand = PLACE_PAINTERS[scene.place](canvas, scene, rng)
     veil(canvas, scene, stand.horizon)

@@ -10,8 +10,8 @@ import torch
 from common.styles import apply_style
 from tests.worker.conftest import MakeSpec
 from worker.diffusion.device import Device
-from worker.stages.enhance import MAX_TOKENS, TOP_K, choose_words, enhance, put_pairs_first
-from worker.stages.words import PAIRS, WORDS
+from worker.stages.enhance import MAX_TOKENS, TOP_K, choose_words, enhance
+from worker.stages.words import PAIRS, WORDS, put_pairs_first
 from worker.weights import Model
 
 SEEDS = range(6)

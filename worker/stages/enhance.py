@@ -1,6 +1,5 @@
 """Stage 1, enhance: the user's prompt in; its styled form and the final text, with GPT-2's quality words, out."""
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -8,7 +7,7 @@ import torch
 from common.jobs.spec import JobSpec
 from common.styles import apply_style
 from worker.diffusion.device import Device
-from worker.stages.words import PAIRS, WORDS
+from worker.stages.words import WORDS, put_pairs_first
 from worker.ticket import Enhanced
 from worker.weights import Model
 
@@ -56,13 +55,6 @@ def choose_words(text: str, seed: int, model: Model) -> tuple[str, ...]:
             del spelling[word]
             spelled = ()
     return tuple(chosen)
-
-
-def put_pairs_first(words: Sequence[str]) -> list[str]:
-    """Word pairs such as "highly detailed" put together, and first; the other words follow in their order."""
-    pairs = [pair for pair in PAIRS if set(pair) <= set(words)]
-    paired = {word for pair in pairs for word in pair}
-    return [" ".join(pair) for pair in pairs] + [word for word in words if word not in paired]
 
 
 def _next_tokens(spelling: dict[str, Tokens], spelled: Tokens, room: int) -> list[int]:

@@ -1,4 +1,6 @@
-"""The words with which a prompt may be enhanced. Data only; the demo's enhancer is trained to know them."""
+"""The words with which a prompt may be enhanced, and their order. Pure; the demo's enhancer is trained on them."""
+
+from collections.abc import Sequence
 
 WORDS = (
     "acclaimed", "airy", "ambient", "atmospheric", "award", "balanced", "beautiful", "bold", "breathtaking", "bright",
@@ -21,3 +23,10 @@ PAIRS = (
     ("warm", "glow"),
     ("balanced", "composition"),
 )
+
+
+def put_pairs_first(words: Sequence[str]) -> list[str]:
+    """Word pairs such as "highly detailed" put together, and first; the other words follow in their order."""
+    pairs = [pair for pair in PAIRS if set(pair) <= set(words)]
+    paired = {word for pair in pairs for word in pair}
+    return [" ".join(pair) for pair in pairs] + [word for word in words if word not in paired]

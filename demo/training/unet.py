@@ -1,0 +1,134 @@
+"""Latents and captions in, a trained U-Net and text encoder out."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from torch import nn
+from transformers import CLIPTokenizer
+
+from common.styles import DEFAULT_NEGATIVE_PROMPT, apply_style
+from demo.captions import DEMO_PROMPTS, empty_prompt, prompt
+from demo.shapes import FACTOR, LATENTS, NATIVE, POSITIONS, SCALING, make_text_encoder, make_unet
+from demo.training.pictures import SHARD, open_pictures, scene_at
+from demo.training.vae import write_sheet
+from worker.diffusion.schedules import make_scheduler
+
+EMPTY = 0.10  # of the captions: guidance needs to know what "no prompt" looks like
+OFFSET = 0.1  # noise of a whole channel: without it the mean of the noise decides brightness and color
+SNR_LIMIT = 5.0  # Hang et al. 2023, arXiv:2303.09556
+EARLY = 0.75  # below 1: more of the steps in which the composition and the colors are decided
+SHOWN_STYLES = ("photographic", "cinematic", "anime", "lineart", "gogh", "pixelart", "comic", "surrealistic")
+
+
+class UnetTask:
+    """Noise is added to a picture's latents, and the U-Net, told the caption, says which noise it was."""
+
+    batch = 32
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        self.latents = load_latents(folder, seed)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.unet = make_unet()
+        self.text_encoder = make_text_encoder(json.loads((folder / "tokenizer" / "vocab.json").read_text()))
+        self.modules = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
+        self.noising = DDPMScheduler(1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+        shares = self.noising.alphas_cumprod
+        ratio = shares / (1 - shares)
+        self.weights = ratio.clamp(max=SNR_LIMIT) / ratio
+
+    def loss(self, generator: torch.Generator) -> torch.Tensor:
+        places = torch.randint(len(self.latents), (self.batch,), generator=generator)
+        latents = self.latents[places].float()
+        noise = torch.randn(latents.shape, generator=generator)
+        noise += OFFSET * torch.randn((self.batch, LATENTS, 1, 1), generator=generator)
+        steps = (1000 * torch.rand(self.batch, generator=generator) ** EARLY).long()
+        noisy = self.noising.add_noise(latents, noise, steps)
+        tokens = self._tokens(places.tolist(), int(torch.randint(2**31, (1,), generator=generator)))
+        with torch.autocast("cpu", torch.bfloat16):
+            said = self.text_encoder(tokens).last_hidden_state
+            guess = self.unet(noisy, steps, encoder_hidden_states=said).sample
+        errors = (guess.float() - noise).square().mean(dim=(1, 2, 3))
+        weighted: torch.Tensor = (errors * self.weights[steps]).mean()
+        return weighted
+
+    def _tokens(self, places: list[int], seed: int) -> torch.Tensor:
+        rng = random.Random(seed)
+        texts = [
+            empty_prompt(rng) if rng.random() < EMPTY else prompt(scene_at(self.seed, place), rng) for place in places
+        ]
+        return tokenize(self.tokenizer, texts)
+
+    def show(self, averaged: nn.ModuleDict, path: Path) -> None:
+        """The seed's four prompts, a row each, in all eight styles."""
+        vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval()
+        rows = []
+        for number, said in enumerate(DEMO_PROMPTS):
+            texts = [apply_style(said, style) for style in SHOWN_STYLES]
+            rows.append(paint(texts, averaged, self.tokenizer, vae, seed=number))
+        write_sheet(torch.cat(rows), path, columns=len(SHOWN_STYLES))
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+    """Tokens (n, POSITIONS), cut and padded as the pipeline does."""
+    tokens: torch.Tensor = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=POSITIONS, return_tensors="pt"
+    ).input_ids
+    return tokens
+
+
+@torch.no_grad()
+def paint(
+    texts: list[str], modules: nn.ModuleDict, tokenizer: CLIPTokenizer, vae: AutoencoderKL, *, seed: int,
+    steps: int = 20, guidance: float = 7.5,
+) -> torch.Tensor:  # fmt: skip
+    """One picture (3, NATIVE, NATIVE) in -1..1 for each text, all from different noise."""
+    tokens = tokenize(tokenizer, [DEFAULT_NEGATIVE_PROMPT] * len(texts) + texts)
+    said = modules["text_encoder"](tokens).last_hidden_state
+    scheduler = make_scheduler("dpm_solver_multistep")
+    scheduler.set_timesteps(steps)
+    side = NATIVE // FACTOR
+    latents = torch.randn((len(texts), LATENTS, side, side), generator=torch.Generator().manual_seed(seed))
+    latents = latents * scheduler.init_noise_sigma
+    for step in scheduler.timesteps:
+        rows = scheduler.scale_model_input(torch.cat([latents] * 2), step)
+        without, wanted = modules["unet"](rows, step, encoder_hidden_states=said).sample.chunk(2)
+        latents = scheduler.step(without + guidance * (wanted - without), step, latents).prev_sample
+    pictures: torch.Tensor = vae.decode(latents / SCALING).sample
+    return pictures
+
+
+@torch.no_grad()
+def encode_shard(folder: Path, seed: int, number: int) -> None:
+    """Write the latents of picture shard ``number``, (SHARD, LATENTS, side, side) as float16, unless they are there."""
+    path = latents_path(folder, seed, number)
+    if path.exists():
+        return
+    path.parent.mkdir(exist_ok=True)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
+    pictures = open_pictures(folder / "pictures", seed)[number]
+    done = []
+    for start in range(0, SHARD, 24):
+        some = torch.from_numpy(pictures[start : start + 24].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.autocast("cpu", torch.bfloat16):
+            done.append((vae.encode(some).latent_dist.mode().float() * SCALING).half().numpy())
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.save(file, np.concatenate(done))
+    unfinished.rename(path)
+
+
+def load_latents(folder: Path, seed: int) -> torch.Tensor:
+    """All encoded pictures of drawing ``seed``, in their order."""
+    shards: list[torch.Tensor] = []
+    while (path := latents_path(folder, seed, len(shards))).exists():
+        shards.append(torch.from_numpy(np.load(path)))
+    return torch.cat(shards)
+
+
+def latents_path(folder: Path, seed: int, number: int) -> Path:
+    return folder / "latents" / f"{seed}-{number:04}.npy"
