@@ -30,7 +30,7 @@ SHARPEST = log(100.0)  # of the softmax, as in CLIP (Radford et al., 2021), wher
 class ScorerTask:
     """Pictures with the faults of painted ones, and a caption each; the other pictures are what it must not fit."""
 
-    batch = 256
+    batch = 128
 
     def __init__(self, folder: Path, name: str, seed: int) -> None:
         self.seed = seed
