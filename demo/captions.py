@@ -89,7 +89,9 @@ def prompt(scene: Scene, rng: random.Random) -> str:
     """The text that the pipeline would send for ``scene``: styled, and half of the time enhanced."""
     said = caption(scene, rng)
     kind = rng.random()
-    if kind < 0.10 or (kind < 0.25 and scene.style == "photographic"):
+    if scene.style == "photographic" and kind > 0.85:
+        return said  # where no style is asked for, a photograph is meant
+    if kind < 0.10:
         return rng.choice(BY_HAND[scene.style]).format(said, bare=without_article(said))
     styled = apply_style(said, scene.style)
     return styled if rng.random() < 0.5 else ", ".join([styled, *put_pairs_first(_quality(rng))])
