@@ -24,7 +24,6 @@ from demo import measures
 from demo.painter import Pictures, paint
 from demo.training.styles import StyleNet, load_styles, name_styles
 from demo.trials import (
-    DEMO_SCENES,
     HUES,
     STYLE_PROMPTS,
     Trial,
@@ -35,7 +34,7 @@ from demo.trials import (
     make_spec,
 )
 from demo.world.draw import draw
-from demo.world.scene import LOOKS
+from demo.world.scene import FAVORITES, LOOKS
 from worker.diffusion.device import Device
 from worker.stages.diffuse import diffuse
 from worker.stages.enhance import enhance
@@ -180,7 +179,7 @@ def measure_variety(studio: Studio) -> Iterator[Verdict]:
     """How much more the seeds of a prompt are alike than drawn scenes of the same words."""
     trials = demo_trials(VARIED)
     pictures = studio.paint([trial.spec for trial in trials])
-    for number, scene in enumerate(DEMO_SCENES):
+    for number, scene in enumerate(FAVORITES):
         start = number * VARIED
         drawn = [np.asarray(draw(one, pictures.shape[1])) for one in drawn_like(scene, VARIED)]
         more = measures.mean_ssim(list(pictures[start : start + VARIED])) - measures.mean_ssim(drawn)

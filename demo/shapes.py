@@ -19,7 +19,7 @@ def make_vae() -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 128),
+        block_out_channels=(16, 32, 96, 192),
         layers_per_block=1,
         latent_channels=LATENTS,
         norm_num_groups=4,
@@ -40,7 +40,7 @@ def make_unet() -> UNet2DConditionModel:
         block_out_channels=(96, 160, 224),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
-        attention_head_dim=4,  # heads, whatever its name says
+        attention_head_dim=(3, 5, 7),  # heads of each level, whatever its name says: 32 wide each
         norm_num_groups=16,
     )
 

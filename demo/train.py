@@ -47,7 +47,7 @@ def main(
     copy_tokenizers(folder)
     stages: dict[str, Callable[[], None]] = {
         "draw": lambda: share(draw_shards, folder),
-        "vae": lambda: train(VaeTask, (folder, SEED), Plan("vae", vae_minutes, rate=8e-4), folder),
+        "vae": lambda: train(VaeTask, (folder, SEED), Plan("vae", vae_minutes, rate=3e-4), folder),
         "whiten": lambda: export_vae(folder, SEED),
         "latents": lambda: share(encode_shards, folder),
         "unet": lambda: train(UnetTask, (folder, SEED), Plan("unet", unet_minutes, rate=7e-4), folder),

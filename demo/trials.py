@@ -5,19 +5,12 @@ from dataclasses import dataclass, replace
 
 from common.jobs.spec import JobSpec
 from common.models import BUILT_IN
-from common.styles import DEFAULT_NEGATIVE_PROMPT, DEFAULT_STYLE
+from common.styles import DEFAULT_NEGATIVE_PROMPT
 from demo.captions import DEMO_PROMPTS, article, held_out_scenes, plain_caption
-from demo.world.scene import HELD_OUT, PLACES, Scene, sample_scene
+from demo.world.scene import FAVORITES, HELD_OUT, PLACES, Scene, sample_scene
 
 RIVALS = 9
 HUES = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink")
-# What the four prompts of the seed say. The cat's place is not said.
-DEMO_SCENES = (
-    Scene("apple", "red", "table", "day", "clear", DEFAULT_STYLE),
-    Scene(None, None, "forest", "dawn", "mist", DEFAULT_STYLE),
-    Scene("unicorn", None, "space", "day", "clear", DEFAULT_STYLE, rider=True),
-    Scene("cat", "orange", "plain", "day", "clear", DEFAULT_STYLE, portrait=True),
-)
 # By day and with a thing each, so that every style shows what makes it one.
 STYLE_PROMPTS = (
     *DEMO_PROMPTS,
@@ -64,7 +57,7 @@ def make_spec(prompt: str, style: str, seed: int) -> JobSpec:
 
 def demo_trials(seeds: int = 4) -> list[Trial]:
     """The seed's four prompts in the default style, ``seeds`` pictures of each."""
-    pairs = zip(DEMO_PROMPTS, DEMO_SCENES, strict=True)
+    pairs = zip(DEMO_PROMPTS, FAVORITES, strict=True)
     return [_trial(prompt, scene, seed) for prompt, scene in pairs for seed in range(seeds)]
 
 
