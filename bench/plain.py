@@ -42,7 +42,7 @@ def main() -> None:
         prompt = apply_style(PROMPT, DEFAULT_STYLE)
         if everything:
             with torch.inference_mode():
-                prompt = ", ".join([prompt, *choose_words(prompt, seed, model)])
+                prompt = ", ".join([prompt, *choose_words(model, [(prompt, seed)])[0]])
         image = pipeline(
             prompt,
             negative_prompt=DEFAULT_NEGATIVE_PROMPT,

@@ -28,7 +28,7 @@ _DEVICE_SECONDS = 120  # a first import of torch from a slow disk
 _ASK_DEVICE = """
 import sys, torch
 from common.errors import ModelNotLoadable
-from worker.diffusion.device import pick_device, pick_dtype
+from worker.hardware import pick_device, pick_dtype
 try:
     device = pick_device(sys.argv[1])
 except ModelNotLoadable as error:

@@ -65,10 +65,14 @@ class Objects:
             region=settings.s3_region,
         )
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Store ``data`` whole under ``key``. Raises StorageError."""
+    def put(self, key: str, data: bytes, content_type: str, *, hurried: bool = False) -> None:
+        """Store ``data`` whole under ``key``; ``hurried``: at the first attempt, within two seconds, or not at all.
+
+        Raises StorageError.
+        """
+        store = self._impatient if hurried else self._store
         try:
-            self._store.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
+            store.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
         except (BotoCoreError, ClientError) as error:
             _translate(error, key)
 
@@ -79,6 +83,14 @@ class Objects:
         except (BotoCoreError, ClientError) as error:
             _translate(error, key)
         return _chunks(body, key)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin with ``prefix``, in order; the first thousand of them. Raises StorageError."""
+        try:
+            found = self._impatient.list_objects_v2(Bucket=self._bucket, Prefix=prefix).get("Contents", [])
+        except (BotoCoreError, ClientError) as error:
+            _translate(error, prefix)
+        return sorted(entry["Key"] for entry in found)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects; those that are not there are no error. Raises StorageError."""

@@ -78,11 +78,27 @@ class Settings(ModelSettings, DatabaseSettings):
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="number format of the weights; auto: float16 on CUDA, else float32"
     )
-    seats: int = Field(default=2, ge=1, description="jobs that a worker has in hand at once")
+    seats: int | None = Field(
+        default=None, ge=1, description="jobs that a worker has in hand at once; unset: two more than it has slots"
+    )
+    batch_seats: int | None = Field(
+        default=None, ge=0, description="seats that batch jobs may take; unset: all but one, or the only one"
+    )
+    slots: int | None = Field(
+        default=None, ge=1, le=64, description="pictures that share a U-Net call; unset: 8 on CUDA, else 1"
+    )
+    engine_mode: Literal["exact", "fast"] | None = Field(
+        default=None,
+        description="exact: the same bits in any company; fast: calls only as wide as they must be, and other work "
+        "grouped too; unset: exact with one slot, else fast",
+    )
+    checkpoint_seconds: float = Field(default=10, gt=0, description="pause between two checkpoints of a running job")
     lease_seconds: float = Field(default=60, description="a running job whose worker is silent this long is taken back")
     heartbeat_seconds: float = Field(default=15, description="pause between two signs of life of a worker")
     sweep_seconds: float = Field(default=5, description="pause between two rounds of the sweeper")
-    stall_seconds: float = Field(default=120, description="one device call longer than this ends the worker")
+    tick_timeout: float = Field(
+        default=120, description="seconds; a step, or another call of the device, that takes longer ends the worker"
+    )
     job_seconds: float = Field(default=6 * 3600, description="longest run of one attempt at a job")
     max_failures: int = Field(default=4, description="crashes or errors that a job survives, less one")
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from common.jobs.spec import SCHEDULERS, JobSpec
 from common.models import BUILT_IN, DEMO_WEIGHTS, PARTS, ModelPart
 from demo import measures
-from demo.painter import Pictures, paint
+from demo.painter import WIDE, Nobody, Pictures, paint
 from demo.training.styles import StyleNet, load_styles, name_styles
 from demo.trials import (
     HUES,
@@ -67,15 +67,16 @@ class Studio:
     model: Model
     judge: Model
     styles: StyleNet
-    device: Device
-    on_batch: Callable[[int], None] = lambda done: None
+    device: Device  # wide, for many pictures
+    worker: Device  # as a worker's on a CPU
+    on_picture: Callable[[], None] = lambda: None
     painted: dict[JobSpec, measures.Picture] = field(default_factory=dict)
 
     def paint(self, specs: Sequence[JobSpec]) -> Pictures:
         """The picture of each job; several measurements ask for the same."""
         missing = [spec for spec in dict.fromkeys(specs) if spec not in self.painted]
         if missing:
-            pictures = paint(missing, self.model, self.device, self.on_batch)
+            pictures = paint(missing, self.model, self.device, self.on_picture)
             self.painted.update(zip(missing, pictures, strict=True))
         return np.stack([self.painted[spec] for spec in specs])
 
@@ -167,11 +168,7 @@ def measure_guidance(studio: Studio) -> Verdict:
 def measure_repetition(studio: Studio) -> Verdict:
     """The largest difference of a pixel, of 255, between a worker's two pictures of one job."""
     spec = demo_trials()[0].spec
-    texts = enhance(spec, studio.model, studio.device)
-    one, other = (
-        np.asarray(diffuse(spec, texts, studio.model, studio.device, lambda step: None).images[0], int)
-        for _ in range(2)
-    )
+    one, other = (paint([spec], studio.model, studio.worker).astype(int) for _ in range(2))
     return Verdict(5, "difference of one job's pictures", float(np.abs(one - other).max()), 0, at_most=True)
 
 
@@ -189,8 +186,8 @@ def measure_variety(studio: Studio) -> Iterator[Verdict]:
 def measure_painting(studio: Studio) -> Verdict:
     """Seconds for one picture, without its text and score; the best of three, for the machine is shared."""
     spec = demo_trials()[0].spec
-    texts = enhance(spec, studio.model, studio.device)
-    work = partial(diffuse, spec, texts, studio.model, studio.device, lambda step: None)
+    texts = enhance(spec, studio.model, studio.worker)
+    work = partial(diffuse, spec, texts, studio.model, studio.worker, Nobody())
     return Verdict(6, "seconds for a picture", best_of_three(work), 6.0, at_most=True)
 
 
@@ -222,15 +219,16 @@ def main(weights: Path = DEMO_WEIGHTS, judges: Path = JUDGES) -> None:
     raise typer.Exit(int(not all(one.passed for one in verdicts)))
 
 
-def run(weights: Path, judges: Path, on_batch: Callable[[int], None] = lambda done: None) -> list[Verdict]:
+def run(weights: Path, judges: Path, on_picture: Callable[[], None] = lambda: None) -> list[Verdict]:
     """Every verdict on the weights of one folder; ``judges`` holds the second scorer and the style net."""
-    device = Device()
+    device, worker = Device(WIDE), Device()
     try:
         model, other = load_demo(weights, weights / "scorer"), load_demo(weights, judges / "judge")
-        studio = Studio(model, other, load_styles(judges / "styles"), device, on_batch)
+        studio = Studio(model, other, load_styles(judges / "styles"), device, worker, on_picture)
         return [measure_loading(weights), *measure(studio)]
     finally:
         device.close()
+        worker.close()
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
             "--quiet",
             "worker",
             "--pool=threads",
-            f"--concurrency={workshop.settings.seats}",
+            f"--concurrency={workshop.seats}",
             f"--queues={','.join(queue_name(model) for model in workshop.models)}",
             f"--hostname={workshop.id}",
             "--without-gossip",

@@ -63,7 +63,7 @@ class Heartbeat:
     def _end_if_stalled(self) -> None:
         """A timer alone would keep a wedged device's leases forever."""
         busy = self._workshop.device.busy_seconds()
-        if busy > self._workshop.settings.stall_seconds:
+        if busy > self._workshop.settings.tick_timeout:
             log.error("the device makes no progress: the worker ends, its jobs return", seconds=round(busy))
             os._exit(STALLED_EXIT_CODE)
 
@@ -88,7 +88,7 @@ class Heartbeat:
                 detail=self._detail,
                 models=self._workshop.settings.served,
                 device=self._workshop.device_name,
-                seats=self._workshop.settings.seats,
+                seats=self._workshop.seats,
                 evaluations_per_second=self._measure(),
             )
         except Unavailable:
@@ -96,8 +96,8 @@ class Heartbeat:
 
     def _measure(self) -> float | None:
         """U-Net evaluations per second that the device was busy, over the time since the last measurement."""
-        evaluations = self._workshop.evaluations + sum(hold.done for hold in list(self._workshop.holds))
-        busy = self._workshop.device.busy_total
+        figures = self._workshop.device.figures
+        evaluations, busy = figures.evaluations, figures.busy_seconds
         (counted, timed), self._counted = self._counted, (evaluations, busy)
         if evaluations > counted and busy > timed:
             self._pace = (evaluations - counted) / (busy - timed)

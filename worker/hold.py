@@ -1,8 +1,10 @@
 """One job in a worker's hand: its progress goes out to the row, and news of it (cancel, lost, drain) comes in."""
 
+import itertools
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from sqlalchemy import Engine
@@ -10,18 +12,24 @@ from sqlalchemy import Engine
 from common.errors import JobCanceled, LeaseLost, Unavailable, WorkerDraining
 from common.jobs import lease
 from common.jobs.claim import Claim
-from common.jobs.state import Stage
+from common.jobs.state import Lane, Stage
+from worker.checkpoints import Checkpoints
+from worker.diffusion.slots import Slot
 
 log = structlog.get_logger()
 
 SAVE_SECONDS = 0.5  # progress is written at most this often; a cancel is looked for at every step
+_arrivals = itertools.count()
 
 
 class Hold:
     """A claim being worked on. The job's thread calls enter() and step(); the heartbeat tells it what it learned."""
 
-    def __init__(self, engine: Engine, claim: Claim, draining: threading.Event) -> None:
+    def __init__(self, engine: Engine, claim: Claim, draining: threading.Event, checkpoints: Checkpoints) -> None:
         self.claim = claim
+        self.checkpoints = checkpoints
+        self.urgency = (claim.lane is Lane.BATCH, -claim.priority, next(_arrivals))
+        self.alone = claim.failures > 0
         self.done = 0
         self._engine = engine
         self._draining = draining
@@ -38,12 +46,19 @@ class Hold:
         self._unsaved |= texts or {}
         self._look(save=True)
 
+    def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
+        """Put the pictures where the last attempt left them; from now on they are kept now and then."""
+        self.checkpoints.resume(slots, recipe)
+        self.done = sum(slot.state.at for slot in slots)
+
     def step(self, done: int) -> None:
         """``done`` U-Net evaluations of the job are behind us.
 
-        Raises JobCanceled, WorkerDraining or LeaseLost where the job is to be given up now.
+        Raises JobCanceled, WorkerDraining or LeaseLost where the job is to be given up now. A drained job's
+        pictures are kept first.
         """
         self.done = done
+        self.checkpoints.keep(now=self._draining.is_set())
         self._look(save=time.monotonic() - self._saved_at >= SAVE_SECONDS)
 
     def lose(self) -> None:

@@ -2,7 +2,7 @@
 
 from common.errors import Interrupted, KilnError
 from common.jobs.claim import Claim
-from common.jobs.state import Stage
+from common.jobs.state import TERMINAL, Stage
 from worker.hold import Hold
 from worker.settle import Broken, Finished, Outcome, Stopped, settle
 from worker.stages.diffuse import diffuse
@@ -16,7 +16,8 @@ def run(claim: Claim, workshop: Workshop) -> None:
     """Do the claimed job and settle it. Raises nothing: whatever goes wrong becomes the job's outcome."""
     with workshop.hold(claim) as hold:
         outcome = _attempt(claim, hold, workshop)
-        settle(claim, outcome, workshop)
+        if settle(claim, outcome, workshop) in TERMINAL:
+            hold.checkpoints.remove()
 
 
 def _attempt(claim: Claim, hold: Hold, workshop: Workshop) -> Outcome:
@@ -37,7 +38,7 @@ def _work(claim: Claim, hold: Hold, workshop: Workshop) -> Finished:
     texts = enhance(spec, model, device)
 
     hold.enter(Stage.DIFFUSE, {"styled_prompt": texts.styled_prompt, "enhanced_prompt": texts.enhanced_prompt})
-    rendered = diffuse(spec, texts, model, device, hold.step)
+    rendered = diffuse(spec, texts, model, device, hold)
 
     hold.enter(Stage.SCORE)
     scored = score(spec, texts, rendered, model, device)

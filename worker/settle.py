@@ -45,8 +45,11 @@ class Broken:
 Outcome = Finished | Stopped | Broken
 
 
-def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> None:
-    """Write down how the attempt ended, once the database takes it; repeating a write that was made is harmless."""
+def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status | None:
+    """Write down how the attempt ended, once the database takes it; repeating a write that was made is harmless.
+
+    Returns the state that the job is in now; None where it is not for us to say.
+    """
     patience = Retrying(
         retry=retry_if_exception_type(Unavailable),
         wait=wait_random_exponential(max=5),
@@ -56,14 +59,15 @@ def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> None:
     try:
         for attempt in patience:
             with attempt:
-                _write(claim, outcome, workshop)
+                return _write(claim, outcome, workshop)
     except LeaseLost:
         log.warning("lease lost: the result is not written")
     except Unavailable:
         log.error("result not written: the database stayed away; the sweep will return the job")
+    return None
 
 
-def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> None:
+def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status:
     engine = workshop.engine
     match outcome:
         case Finished(stored, recipe, timings):
@@ -71,20 +75,25 @@ def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> None:
             if status is Status.CANCELED:
                 _discard(stored, workshop)
             log.info("job ended", status=status.value, **timings)
+            return status
         case Stopped(JobCanceled()):
             lease.cancel(engine, claim)
             log.info("job canceled")
+            return Status.CANCELED
         case Stopped(WorkerDraining()):
             lease.park(engine, claim)
             log.info("job parked")
+            return Status.QUEUED
         case Stopped():
             raise LeaseLost
         case Broken(error, retryable=True, cause=cause):
             status = lease.retry(engine, claim, error, max_failures=workshop.settings.max_failures)
             log.warning("attempt failed", status=status.value, code=error.code, reason=error.detail, exc_info=cause)
+            return status
         case Broken(error):
             lease.fail(engine, claim, error)
             log.warning("job failed", code=error.code, reason=error.detail)
+            return Status.FAILED
 
 
 def _discard(stored: tuple[StoredImage, ...], workshop: Workshop) -> None:

@@ -13,9 +13,13 @@ from sqlalchemy import Engine
 
 from common.db import make_engine
 from common.jobs.claim import Claim, claim_job
+from common.jobs.state import Lane
 from common.objects import Objects
 from common.settings import Settings
-from worker.diffusion.device import Device, pick_device, pick_dtype
+from worker.checkpoints import Checkpoints
+from worker.diffusion.device import Device
+from worker.diffusion.slots import Width
+from worker.hardware import pick_device, pick_dtype
 from worker.hold import Hold
 from worker.weights import Model, load_model
 
@@ -32,46 +36,62 @@ class Workshop:
     objects: Objects
     device: Device
     device_name: str
+    seats: int
+    batch_seats: threading.Semaphore  # those that are free
     models: dict[str, Model] = field(default_factory=dict)
     draining: threading.Event = field(default_factory=threading.Event)
     holds: dict[Hold, None] = field(default_factory=dict)
-    evaluations: int = 0
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def claim(self) -> Claim | None:
         """The next job for this worker, or None where there is none or the worker is stopping."""
         if self.draining.is_set():
             return None
-        return claim_job(
-            self.engine,
-            worker=self.id,
-            models=list(self.models),
-            lease_seconds=self.settings.lease_seconds,
-            job_seconds=self.settings.job_seconds,
-            oldest=next(self._claims) % OLDEST_EVERY == 0,
-        )
+        batch = self.batch_seats.acquire(blocking=False)
+        claim = None
+        try:
+            claim = claim_job(
+                self.engine,
+                worker=self.id,
+                models=list(self.models),
+                lanes=tuple(Lane) if batch else (Lane.INTERACTIVE,),
+                lease_seconds=self.settings.lease_seconds,
+                job_seconds=self.settings.job_seconds,
+                oldest=next(self._claims) % OLDEST_EVERY == 0,
+            )
+        finally:
+            if batch and not (claim and claim.lane is Lane.BATCH):
+                self.batch_seats.release()
+        return claim
 
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Hold]:
         """Keep the claim's lease alive during the block."""
-        held = Hold(self.engine, claim, self.draining)
+        checkpoints = Checkpoints(self.objects, claim, self.settings.checkpoint_seconds)
+        held = Hold(self.engine, claim, self.draining, checkpoints)
         self.holds[held] = None
         try:
             yield held
         finally:
             del self.holds[held]
-            self.evaluations += held.done
+            if claim.lane is Lane.BATCH:
+                self.batch_seats.release()
 
 
 def open_workshop(settings: Settings) -> Workshop:
     """Connections and a device thread; no models yet."""
+    width = pick_width(settings)
+    seats = settings.seats or width.slots + 2
+    batch_seats = max(1, seats - 1) if settings.batch_seats is None else min(settings.batch_seats, seats)
     return Workshop(
         id=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}",
         settings=settings,
-        engine=make_engine(settings.database_url.get_secret_value(), name="kiln-worker", pool_size=settings.seats + 1),
+        engine=make_engine(settings.database_url.get_secret_value(), name="kiln-worker", pool_size=seats + 1),
         objects=Objects.from_settings(settings),
-        device=Device(),
+        device=Device(width),
         device_name=str(pick_device(settings.device)),
+        seats=seats,
+        batch_seats=threading.Semaphore(batch_seats),
     )
 
 
@@ -87,3 +107,9 @@ def load_models(workshop: Workshop) -> None:
             device=device,
             dtype=pick_dtype(settings.dtype, device),
         )
+
+
+def pick_width(settings: Settings) -> Width:
+    """How many pictures share a U-Net call: KILN_SLOTS, else 8 on CUDA and 1 elsewhere, where more gains nothing."""
+    slots = settings.slots or (8 if pick_device(settings.device).type == "cuda" else 1)
+    return Width(slots, exact=settings.engine_mode == "exact" or (settings.engine_mode is None and slots == 1))

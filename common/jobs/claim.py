@@ -21,6 +21,9 @@ class Claim:
     attempt: int
     token: UUID
     spec: JobSpec
+    lane: Lane
+    priority: int
+    failures: int  # of earlier attempts
 
 
 def claim_job(
@@ -68,8 +71,11 @@ def claim_job(
             stage=None,
             progress_done=0,
         )
-        .returning(jobs.c.id, jobs.c.attempt, jobs.c.spec)
+        .returning(jobs.c.id, jobs.c.attempt, jobs.c.spec, jobs.c.lane, jobs.c.priority, jobs.c.failures)
     )
     with transaction(engine) as connection:
         row = connection.execute(statement).one_or_none()
-    return Claim(row.id, row.attempt, token, JobSpec.from_json(row.spec)) if row else None
+    if row is None:
+        return None
+    spec, lane = JobSpec.from_json(row.spec), Lane(row.lane)
+    return Claim(row.id, row.attempt, token, spec, lane, row.priority, row.failures)

@@ -54,4 +54,6 @@ def settings_table() -> str:
 
 
 def _shown(default: object) -> str:
+    if default is None:
+        return "unset"
     return f"`{default}`" if default not in ("", [], {}) else "empty"

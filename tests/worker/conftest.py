@@ -1,9 +1,11 @@
 """The demo model, a device thread, small jobs for the stages, and a workshop on a database and a bucket of its own."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +13,16 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from common.db import make_engine
+from common.jobs.claim import Claim
 from common.jobs.spec import JobSpec
 from common.models import BUILT_IN
 from common.objects import Objects
 from common.settings import Settings
 from tests.processes import changed
+from worker.checkpoints import Checkpoints
 from worker.diffusion.device import Device
+from worker.diffusion.slots import Slot
+from worker.hold import Hold
 from worker.weights import Model, load_model
 from worker.workshop import Workshop
 
@@ -38,6 +44,34 @@ _SMALL = JobSpec(
     keep_best=None,
     output_format="png",
 )
+
+
+class Listener:
+    """Holds a job that no queue knows of, and hears how far it is."""
+
+    def __init__(
+        self, on_step: Callable[[int], None] = lambda done: None, *, urgency: tuple[Any, ...] = (), alone: bool = False
+    ) -> None:
+        self.step = on_step
+        self.urgency = urgency
+        self.alone = alone
+        self.slots: list[Slot] = []
+
+    def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
+        self.slots = slots
+
+
+def hold_claim(engine: Engine, claim: Claim, draining: threading.Event | None = None) -> Hold:
+    """The claim in hand, with a bucket that is not to be asked for anything."""
+    nowhere = Objects(
+        endpoint_url="http://127.0.0.1:9",
+        public_url="http://127.0.0.1:9",
+        access_key="a",
+        secret_key="b",
+        bucket="c",
+        region="d",
+    )
+    return Hold(engine, claim, draining or threading.Event(), Checkpoints(nowhere, claim, 1e9))
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +123,8 @@ def workshop(engine: Engine, database_url: str, module_settings: Settings, model
         engine=engine,
         objects=objects,
         device=device,
+        seats=2,
+        batch_seats=threading.Semaphore(1),
         device_name="cpu",
         models={"demo": model},
     )

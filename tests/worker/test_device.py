@@ -76,10 +76,10 @@ def test_busy_seconds_grow_during_a_call_and_are_nothing_after_it(device: Device
         wait_for("a busy device", lambda: device.busy_seconds() > 0, seconds=5)
         first = device.busy_seconds()
         wait_for("more busy seconds", lambda: device.busy_seconds() > first + 0.05, seconds=5)
-        assert device.busy_total == 0, "a call counts once it has ended"
+        assert device.figures.busy_seconds == 0, "a call counts once it has ended"
 
     assert device.busy_seconds() == 0
-    assert device.busy_total > first + 0.05
+    assert device.figures.busy_seconds > first + 0.05
 
 
 def test_each_call_is_timed_by_itself(device: Device) -> None:
@@ -88,7 +88,7 @@ def test_each_call_is_timed_by_itself(device: Device) -> None:
     for _ in range(3):
         with ThreadPoolExecutor(1) as callers, occupied(device, callers):
             wait_for("a busy device", lambda: device.busy_seconds() > 0.05, seconds=5)
-        totals.append(device.busy_total)
+        totals.append(device.figures.busy_seconds)
 
     assert totals == sorted(totals)
     assert device.run(device.busy_seconds) < totals[-1]
@@ -105,7 +105,7 @@ def test_calls_keep_no_gradients_and_leave_the_callers_thread_alone(device: Devi
 
 def test_asking_for_the_device_brings_torch_along_and_no_model_library() -> None:
     """`kiln doctor` took three times as long."""
-    program = "import sys, worker.diffusion.device; sys.stdout.write(' '.join(sys.modules))"
+    program = "import sys, worker.hardware; sys.stdout.write(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
     assert HEAVY & set(loaded) == {"torch"}
@@ -130,5 +130,5 @@ def occupied(device: Device, callers: ThreadPoolExecutor) -> Iterator[None]:
 
 
 def arrived(device: Device, count: int) -> bool:
-    """So many calls have arrived and not begun."""
-    return device._thread._work_queue.qsize() == count
+    """So many calls wait."""
+    return len(device._calls) == count

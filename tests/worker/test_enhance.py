@@ -104,6 +104,17 @@ def test_jobs_of_many_threads_get_the_words_that_each_gets_alone(
     assert together == alone * 2
 
 
+def test_texts_that_are_continued_together_get_the_words_that_each_gets_alone(model: Model) -> None:
+    """A row's words, seed, length or end told to another row."""
+    asked = [("an orange cat", 1), ("a cat", 2), ("an orange cat", 3), ("a cat " * 40, 4), (" sitting" * 16, 5)]
+
+    with torch.inference_mode():
+        together = choose_words(model, asked)
+
+    assert together == [run(model, *one) for one in asked]
+    assert together[3] == ()
+
+
 def test_the_style_has_its_say_in_the_words(model: Model, device: Device, make_spec: MakeSpec) -> None:
     styles = ("cinematic", "anime", "lineart")
     texts = [enhance(make_spec(style=style, seed=3), model, device) for style in styles]
@@ -177,7 +188,7 @@ def length(model: Model, text: str) -> int:
 
 @torch.inference_mode()
 def run(model: Model, text: str, seed: int) -> tuple[str, ...]:
-    return choose_words(text, seed, model)
+    return choose_words(model, [(text, seed)])[0]
 
 
 @torch.inference_mode()

@@ -19,8 +19,9 @@ from common.jobs.workers import Worker, list_workers
 from common.local.services import Services
 from tests.jobs.make import claimed, let_leases_run_out, let_pauses_pass, submit
 from tests.processes import changed, environment, wait_for
+from tests.worker.conftest import hold_claim
 from tests.worker.outage import database_away
-from worker.diffusion.device import Device
+from worker.diffusion.device import Device, Figures
 from worker.heartbeat import STALLED_EXIT_CODE, Heartbeat
 from worker.hold import Hold
 from worker.workshop import Workshop
@@ -119,10 +120,10 @@ def test_the_pace_is_evaluations_per_busy_second_since_the_last_beat(workshop: W
     workshop.device = Device()
     heartbeat = Heartbeat(workshop)
     paces = []
-    with workshop.hold(claimed(workshop.engine)) as hold:
-        for hold.done, workshop.device.busy_total in ((0, 0.0), (50, 4.0), (70, 5.0), (70, 5.0), (70, 9.0)):
-            heartbeat.say("ready")  # not started: writes at once
-            paces.append(pace(workshop))
+    for evaluations, seconds in ((0, 0.0), (50, 4.0), (70, 5.0), (70, 5.0), (70, 9.0)):
+        workshop.device.figures = Figures(evaluations=evaluations, tick_seconds=seconds)
+        heartbeat.say("ready")  # not started: writes at once
+        paces.append(pace(workshop))
 
     assert paces == [None, 12.5, 20, 20, 20], "what else keeps the device busy is no pace"
 
@@ -162,7 +163,7 @@ with workshop.hold(claim):
 
 def test_a_worker_whose_device_is_stuck_ends_and_its_job_returns(workshop: Workshop) -> None:
     job_id = submit(workshop.engine)
-    settings = changed(workshop.settings, stall_seconds=0.3, heartbeat_seconds=0.1)
+    settings = changed(workshop.settings, tick_timeout=0.3, heartbeat_seconds=0.1)
 
     ended = subprocess.run(
         [sys.executable, "-c", STUCK], env=environment(settings), capture_output=True, text=True, timeout=60
@@ -207,7 +208,7 @@ def stops(hold: Hold) -> bool:
 
 def cut_off(workshop: Workshop, dead_engine: Engine) -> Hold:
     """A hold that hears of the database through the heartbeat alone."""
-    hold = Hold(dead_engine, claimed(workshop.engine), workshop.draining)
+    hold = hold_claim(dead_engine, claimed(workshop.engine), workshop.draining)
     workshop.holds[hold] = None
     return hold
 

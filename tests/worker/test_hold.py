@@ -15,6 +15,7 @@ from common.jobs.read import Job, get_job
 from common.jobs.state import Stage
 from common.local.services import Services
 from tests.jobs.make import claimed, submit
+from tests.worker.conftest import hold_claim
 from tests.worker.outage import database_away
 from worker import hold as hold_module
 from worker.hold import Hold
@@ -38,7 +39,7 @@ def claim(engine: Engine) -> Claim:
 
 
 def taken_up(engine: Engine, claim: Claim) -> Hold:
-    hold = Hold(engine, claim, threading.Event())
+    hold = hold_claim(engine, claim)
     hold.enter(Stage.DIFFUSE)
     return hold
 
@@ -50,7 +51,7 @@ def read(engine: Engine, claim: Claim) -> Job:
 
 
 def test_a_stage_is_recorded_as_it_begins_with_the_texts_known_by_then(engine: Engine, claim: Claim) -> None:
-    hold = Hold(engine, claim, threading.Event())
+    hold = hold_claim(engine, claim)
 
     hold.enter(Stage.DIFFUSE, {"styled_prompt": "film still of x", "enhanced_prompt": "film still of x, vivid"})
 
@@ -109,7 +110,7 @@ def test_another_jobs_cancel_is_none_of_its_business(engine: Engine, claim: Clai
 @each_pace
 def test_a_worker_that_drains_stops_at_the_next_step(engine: Engine, claim: Claim, save_seconds: float) -> None:
     draining = threading.Event()
-    hold = Hold(engine, claim, draining)
+    hold = hold_claim(engine, claim, draining)
     hold.enter(Stage.DIFFUSE)
     hold.step(1)
 
@@ -124,7 +125,7 @@ def test_a_lease_that_another_holds_stops_the_job_at_the_next_step(
     engine: Engine, claim: Claim, save_seconds: float
 ) -> None:
     taken_up(engine, claim)
-    late = Hold(engine, replace(claim, token=uuid4()), threading.Event())
+    late = hold_claim(engine, replace(claim, token=uuid4()))
 
     with pytest.raises(LeaseLost):
         late.enter(Stage.DIFFUSE)
@@ -137,7 +138,7 @@ def test_work_goes_on_while_the_database_is_away_and_still_heeds_its_own_worker(
     dead_engine: Engine, claim: Claim, save_seconds: float
 ) -> None:
     draining = threading.Event()
-    hold = Hold(dead_engine, claim, draining)
+    hold = hold_claim(dead_engine, claim, draining)
     hold.enter(Stage.DIFFUSE)
     hold.step(1)
     hold.step(2)
@@ -154,7 +155,7 @@ def test_work_goes_on_while_the_database_is_away_and_still_heeds_its_own_worker(
 def test_texts_that_could_not_be_written_are_written_with_what_comes_next(
     engine: Engine, claim: Claim, services: Services
 ) -> None:
-    hold = Hold(engine, claim, threading.Event())
+    hold = hold_claim(engine, claim)
     with database_away(engine, services):
         hold.enter(Stage.DIFFUSE, {"styled_prompt": "film still of x", "enhanced_prompt": "film still of x, vivid"})
 
@@ -167,7 +168,7 @@ def test_texts_that_could_not_be_written_are_written_with_what_comes_next(
 def test_every_stage_is_timed(engine: Engine, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(hold_module, "time", SimpleNamespace(monotonic=lambda: now))
-    hold = Hold(engine, claim, threading.Event())
+    hold = hold_claim(engine, claim)
     for stage, seconds in ((Stage.ENHANCE, 0.25), (Stage.DIFFUSE, 3.0), (Stage.SCORE, 0.5), (Stage.STORE, 0.125)):
         hold.enter(stage)
         now += seconds

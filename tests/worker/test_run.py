@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,9 +14,11 @@ from celery import Celery
 from PIL import Image
 from structlog.testing import capture_logs
 
+from common.errors import Unavailable
 from common.jobs.claim import Claim
 from common.jobs.owner import cancel_job
 from common.jobs.read import Job, get_job
+from common.jobs.state import Lane
 from common.local.services import Services
 from common.queue import TASK
 from tests.jobs.make import claimed, let_pauses_pass, submit
@@ -25,6 +28,7 @@ from worker.tasks import register
 from worker.workshop import Workshop
 
 PROMPT = "a secret orange cat"
+STEP = 0.3  # seconds that a step of a large model may take
 
 OnEvaluation = Callable[[int], torch.Tensor | None]
 
@@ -60,7 +64,7 @@ def test_a_job_ends_with_its_pictures_texts_recipe_and_timings(workshop: Worksho
             data = b"".join(workshop.objects.open(image.key))
             assert hashlib.sha256(data).hexdigest() == image.sha256
             assert Image.open(io.BytesIO(data)).size == (64, 64)
-    assert (workshop.evaluations, workshop.holds) == (12, {})
+    assert workshop.holds == {}
 
 
 @pytest.mark.parametrize(
@@ -106,32 +110,34 @@ def test_a_fault_of_ours_is_tried_again_and_named_without_what_it_quotes(worksho
     assert [line["exc_info"] for line in logs] == [fault] * workshop.settings.max_failures
 
 
-def test_a_cancel_between_two_steps_ends_the_job_before_the_next_evaluation(workshop: Workshop) -> None:
+def test_a_cancel_ends_the_job_within_a_step(workshop: Workshop) -> None:
     claim = take(workshop, num_images=2)
 
     def cancel(evaluation: int) -> None:
         if evaluation == 3:
             cancel_job(workshop.engine, "ann", claim.job_id)
+        time.sleep(STEP)
 
     with capture_logs() as logs, at_each_evaluation(workshop, cancel) as evaluations:
         run(claim, workshop)
 
-    assert len(evaluations) == 3
+    assert len(evaluations) in (3, 4), "the one that had begun was the last"
     assert [line["event"] for line in logs] == ["job canceled"]
     assert read(workshop, claim.job_id).status == "canceled"
 
 
-def test_a_drain_between_two_steps_parks_the_job_and_claims_no_other(workshop: Workshop) -> None:
+def test_a_drain_parks_the_job_and_claims_no_other(workshop: Workshop) -> None:
     claim = take(workshop)
 
     def drain(evaluation: int) -> None:
         if evaluation == 2:
             workshop.draining.set()
+        time.sleep(STEP)
 
     with capture_logs() as logs, at_each_evaluation(workshop, drain) as evaluations:
         run(claim, workshop)
 
-    assert len(evaluations) == 2
+    assert len(evaluations) in (2, 3), "the one that had begun was the last"
     assert [line["event"] for line in logs] == ["job parked"]
     assert read(workshop, claim.job_id).status == "queued"
     assert workshop.claim() is None
@@ -147,11 +153,12 @@ def test_a_database_that_is_away_during_the_steps_costs_nothing(workshop: Worksh
                 outage.enter_context(database_away(workshop.engine, services))
             if evaluation == 4:
                 outage.close()
+            time.sleep(STEP)
 
         with capture_logs() as logs, at_each_evaluation(workshop, go_away_and_come_back):
             run(claim, workshop)
 
-    assert [line["event"] for line in logs].count("progress not saved: the database does not answer") == 3
+    assert "progress not saved: the database does not answer" in [line["event"] for line in logs]
     job = read(workshop, claim.job_id)
     assert (job.status, job.attempt, job.progress_done) == ("succeeded", 1, 4)
 
@@ -164,6 +171,33 @@ def test_one_message_works_off_everything_that_is_due_for_its_models(workshop: W
 
     assert [read(workshop, job_id).status for job_id in (*due, other)] == ["succeeded", "succeeded", "queued"]
     assert {read(workshop, job_id).worker for job_id in due} == {workshop.id}
+
+
+def test_batch_jobs_leave_a_seat_for_people(workshop: Workshop) -> None:
+    batch = [submit(workshop.engine, lane=Lane.BATCH, seed=seed) for seed in (1, 2)]
+
+    first = workshop.claim()
+    assert first is not None
+    assert (first.job_id, first.lane) == (batch[0], Lane.BATCH)
+    with workshop.hold(first):
+        assert workshop.claim() is None, "the seats for batch jobs are taken"
+        person = submit(workshop.engine)
+        claim = workshop.claim()
+        assert claim is not None
+        assert claim.job_id == person
+    second = workshop.claim()
+    assert second is not None
+    assert second.job_id == batch[1], "the seat was not given back"
+
+
+def test_a_database_that_is_away_costs_no_seat(workshop: Workshop, services: Services) -> None:
+    job_id = submit(workshop.engine, lane=Lane.BATCH)
+    with database_away(workshop.engine, services), pytest.raises(Unavailable):
+        workshop.claim()
+
+    claim = workshop.claim()
+    assert claim is not None
+    assert claim.job_id == job_id
 
 
 def test_a_message_without_a_job_and_one_without_a_database_do_nothing(workshop: Workshop, services: Services) -> None:

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from common.errors import ModelNotLoadable
 from common.models import BUILT_IN, DEMO_WEIGHTS, PARTS, ModelEntry, PartName
-from worker.diffusion.device import pick_device, pick_dtype
+from worker.hardware import pick_device, pick_dtype
 from worker.weights import Model, load_model
 
 CPU = torch.device("cpu")

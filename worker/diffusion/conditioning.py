@@ -1,14 +1,16 @@
 """Texts in, what the U-Net is conditioned on out: one row of embeddings, or two for guidance. Runs on the device."""
 
+from collections.abc import Sequence
+
 import torch
 
 from worker.weights import Model
 
 
-def encode_text(model: Model, text: str) -> torch.Tensor:
-    """The text encoder's last hidden states, shape (1, 77, width), in the model's dtype. Longer texts are cut."""
+def encode_texts(model: Model, texts: Sequence[str]) -> torch.Tensor:
+    """The text encoder's last hidden states, (len(texts), 77, width), in the model's dtype. Longer texts are cut."""
     tokens = model.tokenizer(
-        text,
+        list(texts),
         padding="max_length",
         max_length=model.tokenizer.model_max_length,
         truncation=True,
@@ -24,9 +26,10 @@ def is_cut(model: Model, text: str) -> bool:
     return len(tokens) > int(model.tokenizer.model_max_length)
 
 
-def condition(model: Model, prompt: str, negative_prompt: str, guidance_scale: float) -> torch.Tensor:
-    """Embeddings of shape (2, 77, width), negative first; (1, 77, width) where guidance is off (scale <= 1)."""
-    positive = encode_text(model, prompt)
-    if guidance_scale <= 1:
-        return positive
-    return torch.cat([encode_text(model, negative_prompt), positive])
+def condition(model: Model, jobs: Sequence[tuple[str, ...]]) -> list[torch.Tensor]:
+    """For each job's texts, (negative prompt, prompt) or the prompt alone where guidance is off, their embeddings.
+
+    Each is (1 or 2, 77, width), in the order of the texts; all in one call.
+    """
+    encoded = encode_texts(model, [text for job in jobs for text in job])
+    return list(torch.split(encoded, [len(job) for job in jobs]))

@@ -1,71 +1,220 @@
-"""Which device and number format there are; and the device thread, calls in, results out. Of libraries, torch alone."""
+"""The device thread: calls and slots in, results and progress out. It alone touches the models. Of libraries, torch."""
 
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
+import structlog
 import torch
 
-from common.errors import ModelNotLoadable
+from worker.diffusion.slots import ROWS, Shape, Sitting, Slot, Width, choose, is_even, tick
+from worker.weights import Model
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Work = Callable[[list[Any]], Sequence[Any]]
 
 
-def pick_device(setting: str) -> torch.device:
-    """The device that KILN_DEVICE names; ``auto``: CUDA, else Apple's MPS, else the CPU.
+@dataclass(slots=True)
+class Figures:
+    """What the device has done since its start. Seconds are of the wall."""
 
-    Raises ModelNotLoadable when this machine, or this build of torch, has no such device.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if setting == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(setting)
-    except RuntimeError as error:
-        raise ModelNotLoadable(
-            f"there is no device {setting!r}; KILN_DEVICE is auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    there = {"cpu": True, "mps": mps, "cuda": cuda and (device.index or 0) < torch.cuda.device_count()}
-    if not there.get(device.type, False):
-        raise ModelNotLoadable(
-            f"KILN_DEVICE asks for {setting}, and torch {torch.__version__} sees no such device here"
-        )
-    return device
+    ticks: int = 0
+    tick_seconds: float = 0.0
+    evaluations: int = 0  # slots that took a step
+    rows: int = 0  # rows of the U-Net calls, padding included
+    calls: int = 0
+    call_seconds: float = 0.0
+    called: int = 0  # items of all calls: several share one
+    idle_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # by cause
+
+    @property
+    def busy_seconds(self) -> float:
+        return self.tick_seconds + self.call_seconds
 
 
-def pick_dtype(setting: str, device: torch.device) -> torch.dtype:
-    """The number format that KILN_DTYPE names; ``auto``: float16 on CUDA, float32 elsewhere."""
-    if setting == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[setting]
+@dataclass(slots=True, eq=False)
+class _Call:
+    """Something to be done with one item; calls of the same work and key may be done together."""
+
+    work: Work
+    key: Any
+    item: Any
+    result: "Future[Any]" = field(default_factory=Future)
 
 
 class Device:
-    """One thread that owns the device. Job threads hand it calls, which run whole, in order of arrival, grad-free."""
+    """One thread that owns the device: in turn, one group of waiting calls and one tick of the most urgent slots."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+    def __init__(self, width: Width | None = None, *, has_jobs: Callable[[], bool] = lambda: False) -> None:
+        self.width = width or Width(1, exact=True)
+        self.figures = Figures()
+        self._has_jobs = has_jobs
+        self._even: dict[tuple[str, Shape, Width], bool] = {}
+        self._calls: deque[_Call] = deque()
+        self._sittings: list[Sitting] = []
+        self._changed = threading.Condition()
+        self._closed = False
         self._busy_since: float | None = None
-        self.busy_total = 0.0  # seconds of finished calls, since the start
+        self._thread = threading.Thread(target=self._serve, name="device", daemon=True)
+        self._thread.start()
 
     def run(self, call: Callable[[], T]) -> T:
-        """Run ``call`` on the device thread and return, or raise, what it does."""
-        return self._thread.submit(self._timed, call).result()
+        """Run ``call`` on the device thread, after those that came before, and return, or raise, what it does."""
+        result: T = self.share(lambda _: [call()], object(), None)
+        return result
+
+    def share(self, work: Callable[[list[Item]], Sequence[T]], key: Any, item: Item) -> T:
+        """What ``work`` makes of ``item``, on the device thread.
+
+        ``work`` takes a list of items and gives a result for each. Where the bits may depend on the company, it gets
+        the waiting items of the same key together, as many as there are slots at most.
+        """
+        call = _Call(work, key, item)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the device is closed")
+            self._calls.append(call)
+            self._changed.notify()
+        outcome: T = call.result.result()
+        return outcome
+
+    @contextmanager
+    def seat(self, slots: list[Slot]) -> Iterator[Sitting]:
+        """Let ``slots`` take part in the ticks, until the end of the block or until all are done."""
+        sitting = Sitting(slots)
+        with self._changed:
+            self._sittings.append(sitting)
+            self._changed.notify()
+        try:
+            yield sitting
+        finally:
+            with self._changed:
+                self._sittings.remove(sitting)
+
+    def width_of(self, model: Model, shape: Shape) -> Width:
+        """The width at which pictures of ``shape`` are painted. On the device thread: it may have to be tried."""
+        if self.width.slots == 1 or not self.width.exact:
+            return self.width
+        key = (model.name, shape, self.width)
+        if key not in self._even:
+            self._even[key] = is_even(model, shape, self.width.slots * ROWS)
+        return self.width if self._even[key] else Width(1, exact=True)
 
     def busy_seconds(self) -> float:
-        """How long the present call has been running, in seconds; 0 when idle. What the heartbeat watches."""
+        """How long the present call or tick has been running, in seconds; 0 when idle. What the heartbeat watches."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Stop after the present call or tick; what waits is cancelled."""
+        with self._changed:
+            self._closed = True
+            for call in self._calls:
+                call.result.cancel()
+            self._calls.clear()
+            self._changed.notify()
 
-    def _timed(self, call: Callable[[], T]) -> T:
-        started = self._busy_since = time.monotonic()
+    def _serve(self) -> None:
+        with torch.inference_mode():
+            while self._await_work():
+                self._do_calls()
+                self._do_tick()
+
+    def _await_work(self) -> bool:
+        began = time.monotonic()
+        with self._changed:
+            while not (self._closed or self._calls or self._to_paint()):
+                cause = "between stages" if self._has_jobs() else "no jobs"
+                self._changed.wait()
+                now = time.monotonic()
+                self.figures.idle_seconds[cause] += now - began
+                began = now
+            return not self._closed
+
+    def _to_paint(self) -> list[Slot]:
+        return [slot for sitting in self._sittings if not sitting.failed for slot in sitting.slots if not slot.done]
+
+    def _do_calls(self) -> None:
+        with self._changed:
+            if not self._calls:
+                return
+            first = self._calls.popleft()
+            limit = self.width.slots if self.width.floats else 1
+            alike = [call for call in self._calls if call.key == first.key][: limit - 1]
+            for call in alike:
+                self._calls.remove(call)
+        calls = [first, *alike]
+        began = self._busy_since = time.monotonic()
+        _answer(calls)
+        self._busy_since = None
+        self.figures.calls += 1
+        self.figures.called += len(calls)
+        self.figures.call_seconds += time.monotonic() - began
+
+    def _do_tick(self) -> None:
+        with self._changed:
+            waiting = self._to_paint()
+        chosen = choose(waiting, self.width_of)
+        if not chosen:
+            return
+        width = self.width_of(*chosen[0].kind)
+        began = self._busy_since = time.monotonic()
+        news: BaseException | None = None
         try:
-            with torch.inference_mode():
-                return call()
+            tick(chosen, width)
+        except torch.OutOfMemoryError as error:
+            if self._narrow(chosen):
+                return
+            news = error
+        except BaseException as error:
+            news = error
         finally:
             self._busy_since = None
-            self.busy_total += time.monotonic() - started
+        self.figures.ticks += 1
+        self.figures.tick_seconds += time.monotonic() - began
+        self.figures.evaluations += len(chosen)
+        self.figures.rows += width.rows(sum(len(slot.context) for slot in chosen))
+        self._tell(set(chosen), width, news)
+
+    def _tell(self, chosen: set[Slot], width: Width, error: BaseException | None) -> None:
+        """Give every job that took part its news: how far it is, or what went wrong."""
+        with self._changed:
+            concerned = [sitting for sitting in self._sittings if not chosen.isdisjoint(sitting.slots)]
+        for sitting in concerned:
+            sitting.widths.add(width)
+            sitting.failed = error is not None
+            sitting.news.put(error or sitting.done)
+
+    def _narrow(self, chosen: list[Slot]) -> bool:
+        """After memory ran out: halve the width, to try the tick again. False where one slot alone is too much."""
+        if self.width.slots == 1:
+            return False
+        self.width = replace(self.width, slots=self.width.slots // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory: fewer slots", slots=self.width.slots, rows=len(chosen))
+        return True
+
+
+def _answer(calls: list[_Call]) -> None:
+    """Do the calls together and give each caller its result, or what went wrong. Without the memory for it: singly."""
+    try:
+        results = calls[0].work([call.item for call in calls])
+    except BaseException as error:
+        if isinstance(error, torch.OutOfMemoryError) and len(calls) > 1:
+            for call in calls:
+                _answer([call])
+            return
+        for call in calls:
+            call.result.set_exception(error)
+        return
+    for call, result in zip(calls, results, strict=True):
+        call.result.set_result(result)

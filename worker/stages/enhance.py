@@ -1,5 +1,6 @@
 """Stage 1, enhance: the user's prompt in; its styled form and the final text, with GPT-2's quality words, out."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -20,7 +21,10 @@ Tokens = tuple[int, ...]
 def enhance(spec: JobSpec, model: Model, device: Device) -> Enhanced:
     """The job's texts. The same prompt, style and seed give the same words, whatever ran before or beside."""
     styled = apply_style(spec.prompt, spec.style)
-    words = device.run(partial(choose_words, styled, spec.seed, model)) if spec.enhance else ()
+    words: tuple[str, ...] = ()
+    if spec.enhance:
+        work = partial(choose_words, model)
+        words = device.share(work, ("enhance", model.name), (styled, spec.seed))
     return Enhanced(
         prompt=spec.prompt,
         styled_prompt=styled,
@@ -28,33 +32,59 @@ def enhance(spec: JobSpec, model: Model, device: Device) -> Enhanced:
     )
 
 
-def choose_words(text: str, seed: int, model: Model) -> tuple[str, ...]:
-    """Let GPT-2 continue ``text`` with quality words, each whole and at most once; () where there is no room.
+def choose_words(model: Model, asked: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
+    """Let GPT-2 continue each text with quality words, each whole and at most once; () where there is no room.
 
-    Samples among the TOP_K likeliest tokens that begin or continue an unused word. A word of several tokens is
-    begun only where its last one still fits. The generator is this call's own, and nothing outlives the call.
+    Samples among the TOP_K likeliest tokens that begin or continue an unused word, with a generator of the text's
+    own seed; a word of several tokens is begun only where its last one still fits. Texts are written side by side,
+    each up to its own end, and nothing outlives the call.
     """
-    spelling: dict[str, Tokens] = {
-        word: tuple(model.enhancer_tokenizer(f" {word}", add_special_tokens=False).input_ids) for word in WORDS
-    }
-    ids = torch.tensor([model.enhancer_tokenizer(text, add_special_tokens=False).input_ids], device=model.device)
-    generator = torch.Generator().manual_seed(seed)
-    chosen: list[str] = []
-    spelled: Tokens = ()  # the word being written
+    writers = [_Writer(model, text, seed) for text, seed in asked]
+    blank = (model.enhancer.config.eos_token_id,)
+    prompts = [writer.prompt if writer.allowed else blank for writer in writers]
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[*blank * (width - len(prompt)), *prompt] for prompt in prompts], device=model.device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)[:, None]
+    seen = (torch.arange(width, device=model.device) >= width - lengths).long()
     cache = None
-    room = min(MAX_TOKENS, model.enhancer.config.n_positions) - ids.shape[1]
-    while allowed := _next_tokens(spelling, spelled, room):
-        output = model.enhancer(ids, past_key_values=cache, use_cache=True)
+    while any(writer.allowed for writer in writers):
+        positions = (seen.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        output = model.enhancer(ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True)
         cache = output.past_key_values
-        token = _sample(output.logits[0, -1], allowed, generator)
-        spelled += (token,)
-        room -= 1
-        ids = torch.tensor([[token]], device=model.device)
-        if word := _completed(spelling, spelled):
-            chosen.append(word)
-            del spelling[word]
-            spelled = ()
-    return tuple(chosen)
+        tokens = [writer.write(row[-1]) for writer, row in zip(writers, output.logits, strict=True)]
+        ids = torch.tensor([[token] for token in tokens], device=model.device)
+        seen = torch.nn.functional.pad(seen, (0, 1), value=1)
+    return [tuple(writer.chosen) for writer in writers]
+
+
+class _Writer:
+    """One text being continued: which words are left, and the one that is being spelled."""
+
+    def __init__(self, model: Model, text: str, seed: int) -> None:
+        self.prompt: Tokens = tuple(model.enhancer_tokenizer(text, add_special_tokens=False).input_ids)
+        self.chosen: list[str] = []
+        self._spelling: dict[str, Tokens] = {
+            word: tuple(model.enhancer_tokenizer(f" {word}", add_special_tokens=False).input_ids) for word in WORDS
+        }
+        self._generator = torch.Generator().manual_seed(seed)
+        self._spelled: Tokens = ()
+        self._room = min(MAX_TOKENS, model.enhancer.config.n_positions) - len(self.prompt)
+        self._idle = model.enhancer.config.eos_token_id
+        self.allowed = _next_tokens(self._spelling, self._spelled, self._room)
+
+    def write(self, logits: torch.Tensor) -> int:
+        """The next token, given its ``logits`` (vocabulary,); any token where the text has come to its end."""
+        if not self.allowed:
+            return int(self._idle)
+        token = _sample(logits, self.allowed, self._generator)
+        self._spelled += (token,)
+        self._room -= 1
+        if word := _completed(self._spelling, self._spelled):
+            self.chosen.append(word)
+            del self._spelling[word]
+            self._spelled = ()
+        self.allowed = _next_tokens(self._spelling, self._spelled, self._room)
+        return token
 
 
 def _next_tokens(spelling: dict[str, Tokens], spelled: Tokens, room: int) -> list[int]:

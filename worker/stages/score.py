@@ -1,5 +1,6 @@
 """Stage 3, score: pictures and texts in; how well each picture fits the user's words, and which are kept, out."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -10,14 +11,29 @@ from worker.diffusion.device import Device
 from worker.ticket import Enhanced, Rendered, Scored
 from worker.weights import Model
 
+Images = tuple[Image.Image, ...]
+Texts = tuple[str, ...]
+
 
 def score(spec: JobSpec, texts: Enhanced, rendered: Rendered, model: Model, device: Device) -> Scored:
     """Score every picture against the user's own prompt (the score that is shown) and against the final prompt."""
-    own, final = device.run(partial(clip_scores, rendered.images, (texts.prompt, texts.enhanced_prompt), model))
+    item = (rendered.images, (texts.prompt, texts.enhanced_prompt))
+    own, final = device.share(partial(score_together, model), ("score", model.name), item)
     return Scored(clip_scores=own, final_scores=final, kept=choose_best(own, spec.keep_best))
 
 
-def clip_scores(images: tuple[Image.Image, ...], texts: tuple[str, ...], model: Model) -> list[tuple[float, ...]]:
+def score_together(model: Model, jobs: Sequence[tuple[Images, Texts]]) -> list[list[tuple[float, ...]]]:
+    """For each job's pictures and texts, what ``clip_scores`` gives; all of them in one call of the scorer."""
+    images = tuple(image for some, _ in jobs for image in some)
+    texts = tuple(text for _, some in jobs for text in some)
+    rows, scores, first = iter(clip_scores(images, texts, model)), [], 0
+    for some, said in jobs:
+        scores.append([next(rows)[first : first + len(some)] for _ in said])
+        first += len(some)
+    return scores
+
+
+def clip_scores(images: Images, texts: Texts, model: Model) -> list[tuple[float, ...]]:
     """For each text, one score per picture: 100 * max(cos(image, text), 0) (CLIPScore; Hessel et al., 2021)."""
     words = model.scorer_tokenizer(
         list(texts),
