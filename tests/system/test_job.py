@@ -67,8 +67,8 @@ def test_progress_is_seen_while_the_job_runs_and_cancel_stops_it(served: Kiln) -
     assert job["images"] == []
 
 
-def test_two_jobs_share_the_device_by_steps(served: Kiln) -> None:
-    long = served.post(num_inference_steps=500)["id"]
+def test_a_persons_job_goes_before_the_next_step_of_a_batch_job(served: Kiln) -> None:
+    long = served.post(num_inference_steps=500, lane="batch")["id"]
     served.wait(long, lambda job: job["progress"]["done"] > 0)
     short = served.finished(served.post(num_inference_steps=2)["id"])
     assert short["status"] == "succeeded"
