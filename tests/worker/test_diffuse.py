@@ -193,13 +193,15 @@ def test_many_jobs_share_calls_and_each_gets_its_own_picture(model: Model, make_
     """Threads, texts, latents or news of one job reaching another."""
     device = Device(Width(4, exact=True))
     kinds = [(SCHEDULERS[seed % 3], [7.5, 1.0, 3.0, 5.0][seed % 4], 1 + seed % 5) for seed in range(9)]
+    square = make_spec(width=128, height=128)
     specs = [
-        make_spec(
-            scheduler=name, guidance_scale=guidance, num_inference_steps=steps, seed=seed, num_images=1 + seed % 2
+        replace(
+            square, scheduler=name, guidance_scale=guidance, num_inference_steps=steps, seed=seed, num_images=1 + seed % 2
         )
         for seed, (name, guidance, steps) in enumerate(kinds)
     ]
     try:
+        even = device.run(lambda: device.width_of(model, (4, 16, 16))).slots == 4
         alone = [paint(spec, model, device) for spec in specs]
         with ThreadPoolExecutor(9) as jobs:
             together = list(jobs.map(lambda spec: paint(spec, model, device), specs))
@@ -207,7 +209,7 @@ def test_many_jobs_share_calls_and_each_gets_its_own_picture(model: Model, make_
         device.close()
 
     assert device.figures.evaluations == 2 * sum(spec.evaluations for spec in specs)
-    assert device.figures.ticks < device.figures.evaluations
+    assert (device.figures.ticks < device.figures.evaluations) == even, "shared where this CPU's kernels allow it"
     for one, other in zip(alone, together, strict=True):
         assert [image.tobytes() for image in one.images] == [image.tobytes() for image in other.images]
 
