@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -193,11 +194,9 @@ def test_many_jobs_share_calls_and_each_gets_its_own_picture(model: Model, make_
     """Threads, texts, latents or news of one job reaching another."""
     device = Device(Width(4, exact=True))
     kinds = [(SCHEDULERS[seed % 3], [7.5, 1.0, 3.0, 5.0][seed % 4], 1 + seed % 5) for seed in range(9)]
-    square = make_spec(width=128, height=128)
+    square = partial(make_spec, width=128, height=128)
     specs = [
-        replace(
-            square, scheduler=name, guidance_scale=guidance, num_inference_steps=steps, seed=seed, num_images=1 + seed % 2
-        )
+        square(scheduler=name, guidance_scale=guidance, num_inference_steps=steps, seed=seed, num_images=1 + seed % 2)
         for seed, (name, guidance, steps) in enumerate(kinds)
     ]
     try:
@@ -226,7 +225,7 @@ def test_only_the_device_thread_touches_models_and_tokenizers(
     parts: dict[str, Any] = {
         field.name: Watched(getattr(model, field.name), names)
         for field in fields(Model)
-        if field.name not in ("name", "device", "dtype", "revisions")
+        if field.name not in ("name", "device", "dtype", "revisions", "compiled")
     }
     watched = replace(model, **parts)
     spec = make_spec()
