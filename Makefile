@@ -44,7 +44,7 @@ format: install ## let ruff mend what it can
 unit: install ## the tests that need no server, in seconds
 	$(BIN)/python -m pytest tests/unit tests/rules
 
-slow: install ## the full Stable Diffusion shape on random weights (a minute, 7 GiB)
+slow: install ## the full Stable Diffusion shape on random weights, and torch.compile (minutes, 7 GiB)
 	$(BIN)/python -m pytest -m slow
 
 bench: install ## speed and memory, as ratios of interleaved runs

@@ -92,6 +92,11 @@ class Settings(ModelSettings, DatabaseSettings):
         description="exact: the same bits in any company; fast: calls only as wide as they must be, and other work "
         "grouped too; unset: exact with one slot, else fast",
     )
+    compile: bool = Field(
+        default=False,
+        description="compile the U-Net for pictures of the model's default size: takes minutes at start, then saves "
+        "time at each step",
+    )
     checkpoint_seconds: float = Field(default=10, gt=0, description="pause between two checkpoints of a running job")
     lease_seconds: float = Field(default=60, description="a running job whose worker is silent this long is taken back")
     heartbeat_seconds: float = Field(default=15, description="pause between two signs of life of a worker")

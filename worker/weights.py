@@ -55,6 +55,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     revisions: dict[str, str]  # part name -> hub commit, or "sha256:…" of a folder's files
+    compiled: tuple[int, int] | None = None  # width and height of the pictures for which the U-Net is compiled
 
 
 def load_model(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -17,6 +18,7 @@ from common.jobs.state import Lane
 from common.objects import Objects
 from common.settings import Settings
 from worker.checkpoints import Checkpoints
+from worker.compile import compile_unet
 from worker.diffusion.device import Device
 from worker.diffusion.slots import Width
 from worker.hardware import pick_device, pick_dtype
@@ -100,13 +102,13 @@ def load_models(workshop: Workshop) -> None:
     settings = workshop.settings
     device = pick_device(settings.device)
     for name in settings.served:
-        workshop.models[name] = load_model(
-            name,
-            settings.registry[name],
-            home=settings.home,
-            device=device,
-            dtype=pick_dtype(settings.dtype, device),
-        )
+        entry, dtype = settings.registry[name], pick_dtype(settings.dtype, device)
+        model = load_model(name, entry, home=settings.home, device=device, dtype=dtype)
+        if settings.compile:
+            size = (entry.width, entry.height)
+            # on the device thread: CUDA graphs can only be replayed by the thread that recorded them
+            model = workshop.device.run(partial(compile_unet, model, workshop.device.width, size))
+        workshop.models[name] = model
 
 
 def pick_width(settings: Settings) -> Width:

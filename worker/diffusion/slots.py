@@ -35,6 +35,11 @@ class Width:
         """Whether the shape of a call depends on how many share it."""
         return self.slots > 1 and not self.exact
 
+    @property
+    def calls(self) -> list[int]:
+        """All the numbers of rows that a call may have."""
+        return sorted({self.rows(needed) for needed in range(1, self.slots * ROWS + 1)})
+
     def rows(self, needed: int) -> int:
         """The rows of a call in which ``needed`` are in use: all in the exact mode, the next power of two else."""
         if self.slots == 1:

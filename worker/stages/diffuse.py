@@ -97,6 +97,7 @@ def _recipe(spec: JobSpec, texts: Enhanced, model: Model, cut: bool, width: Widt
         "dtype": str(model.dtype).removeprefix("torch."),
         "engine_mode": "fast" if width.floats else "exact",
         "slot_width": width.slots,
+        "compiled": model.compiled == (spec.width, spec.height),
         "versions": {library: version(library) for library in LIBRARIES},
     }
 
