@@ -25,14 +25,14 @@ GRAY = 0.15  # of the largest less the smallest of red, green and blue, in 0..1:
 def find_thing(picture: Picture) -> NDArray[np.bool_]:
     """Where the thing is that stands before a background of level stripes, such as a table before a wall.
 
-    Each row's background is the color of its end, left or right: where the column of ends changes less from row to
-    row, for a thing may reach into the other. What differs from it is the thing, of which the largest piece counts.
+    Each row's background is the color of its end, left or right: where the column of ends changes less from top to
+    bottom, for a thing may reach into the other. What differs from it is the thing, of which the largest piece counts.
     """
     values = _unit(picture)
     width = values.shape[1]
     edge = width // 32
     ends = [np.median(part, axis=1, keepdims=True) for part in (values[:, :edge], values[:, -edge:])]
-    background = min(ends, key=lambda end: np.abs(np.diff(end, axis=0)).sum())
+    background = min(ends, key=_change)
     distance = np.linalg.norm(values - background, axis=-1)
     different = binary_opening(distance > 0.25, iterations=max(1, width // 128))
     pieces, count = label(different)
@@ -41,6 +41,11 @@ def find_thing(picture: Picture) -> NDArray[np.bool_]:
     sizes = np.bincount(pieces.ravel())[1:]
     thing: NDArray[np.bool_] = binary_fill_holes(pieces == 1 + int(sizes.argmax()))
     return thing
+
+
+def _change(column: Floats) -> float:
+    """How much a column (height, 1, 3) changes, in steps of a 32nd of it: finer ones would count noise."""
+    return float(np.abs(np.diff(column.reshape(32, -1, 3).mean(axis=1), axis=0)).sum())
 
 
 def median_hue(picture: Picture, where: NDArray[np.bool_]) -> float:

@@ -30,7 +30,7 @@ FLYING = ("bird", "balloon", "rocket")
 SUPERSAMPLING = 2
 
 
-def draw(scene: Scene, size: int = 128) -> Image.Image:
+def draw(scene: Scene, size: int) -> Image.Image:
     """The picture of ``scene``, RGB, ``size`` x ``size`` pixels. The same scene gives the same picture."""
     canvas = paint(scene, size)
     return LOOK_PAINTERS[scene.style](canvas, scene, size)

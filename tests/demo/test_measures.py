@@ -20,6 +20,7 @@ from demo.measures import (
     saturated_share,
     ssim,
 )
+from demo.shapes import NATIVE
 from demo.training.faults import soften, to_tensor
 from demo.trials import HUES, demo_trials, drawn_like, held_out_trials
 from demo.world.draw import draw
@@ -29,11 +30,15 @@ EACH = 12  # scenes
 APPLE = Scene("apple", "red", "table", "day", "clear", "photographic")
 
 
+def drawing(scene: Scene) -> Picture:
+    return np.asarray(draw(scene, NATIVE))
+
+
 def pictures(style: str) -> list[Picture]:
     """Scenes by day: at night everything is dark, and nothing differs from a black bar."""
     rng = random.Random(style)
     scenes = [replace(sample_scene(rng, style), light="day") for _ in range(EACH)]
-    return [np.asarray(draw(scene)) for scene in scenes if scene.place != "space"]
+    return [drawing(scene) for scene in scenes if scene.place != "space"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,7 @@ def drawn() -> dict[str, list[Picture]]:
 
 @pytest.mark.parametrize("color", HUES)
 def test_the_hue_of_a_drawn_apple_is_nearest_to_its_color(color: str) -> None:
-    apples = np.stack([np.asarray(draw(replace(APPLE, color=color, seed=seed))) for seed in range(EACH)])
+    apples = np.stack([drawing(replace(APPLE, color=color, seed=seed)) for seed in range(EACH)])
     soft = soften(to_tensor(apples), torch.Generator().manual_seed(1)).mul(255).byte().permute(0, 2, 3, 1).numpy()
 
     for some in (apples, soft):
@@ -52,7 +57,7 @@ def test_the_hue_of_a_drawn_apple_is_nearest_to_its_color(color: str) -> None:
 
 
 def test_a_table_without_an_apple_has_no_hue_of_a_thing() -> None:
-    empty = np.asarray(draw(replace(APPLE, thing=None, color=None)))
+    empty = drawing(replace(APPLE, thing=None, color=None))
 
     assert find_thing(empty).mean() < 0.03
 
@@ -85,7 +90,7 @@ def test_bars_are_seen_in_the_cinema_and_nowhere_else(drawn: dict[str, list[Pict
 
 def test_a_dark_sky_is_no_bar() -> None:
     rocket = Scene("rocket", "gray", "space", "day", "clear", "photographic")
-    night = [np.asarray(draw(replace(rocket, seed=seed))) for seed in range(8)]
+    night = [drawing(replace(rocket, seed=seed)) for seed in range(8)]
 
     assert not any(has_bars(picture) for picture in night)
 
@@ -104,7 +109,7 @@ def test_blocks_are_seen_in_pixel_art_and_nowhere_else(drawn: dict[str, list[Pic
 def test_blocks_that_a_blur_has_melted_are_none(drawn: dict[str, list[Picture]]) -> None:
     """What the first try took for pixel art: soft patches, a little larger than pixels."""
     melted = [
-        np.asarray(Image.fromarray(p).resize((32, 32)).resize((128, 128), Image.Resampling.BICUBIC))
+        np.asarray(Image.fromarray(p).resize((32, 32)).resize((NATIVE, NATIVE), Image.Resampling.BICUBIC))
         for p in drawn["pixelart"]
     ]
 
@@ -130,7 +135,7 @@ def test_likeness_of_two_gray_pictures_is_the_published_formula() -> None:
 
 
 def test_scenes_drawn_for_a_prompt_differ_as_much_as_seeds_must() -> None:
-    alike = [mean_ssim([np.asarray(draw(one)) for one in drawn_like(scene, 8)]) for scene in FAVORITES]
+    alike = [mean_ssim([drawing(one) for one in drawn_like(scene, 8)]) for scene in FAVORITES]
 
     assert max(alike) < 0.85  # or else no picture could miss the limit of 0.15 above it
 
