@@ -7,10 +7,10 @@ TORCH ?= torch==2.13.0
 SOURCES := api bench client common demo migrations tests worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format unit slow bench clean
+.PHONY: help install demo up test lint format unit slow bench train-demo clean
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/installed ## make the virtual environment and install everything into it
 
@@ -49,6 +49,9 @@ slow: install ## the full Stable Diffusion shape on random weights, and torch.co
 
 bench: install ## speed and memory, as ratios of interleaved runs
 	$(BIN)/python -m bench
+
+train-demo: install ## train the demo model again, from nothing: hours on two cores; stop it and go on at will
+	$(BIN)/python -m demo.train
 
 clean: ## remove the virtual environment and caches; .kiln, with your jobs and pictures, stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -207,6 +207,11 @@ def best_of_three(work: Callable[[], object]) -> float:
 
 def main(weights: Path = DEMO_WEIGHTS, judges: Path = JUDGES) -> None:
     """Measure the gates and say which are passed. Leaves with 1 when one is not."""
+    raise typer.Exit(int(not tell(weights, judges)))
+
+
+def tell(weights: Path, judges: Path) -> bool:
+    """Measure the gates, print them as a table, and return whether all are passed."""
     table = Table("gate", "what", "measured", "limit", "", title="Gates of the demo model")
     with Progress() as progress:
         task = progress.add_task("painting", total=None)
@@ -216,7 +221,7 @@ def main(weights: Path = DEMO_WEIGHTS, judges: Path = JUDGES) -> None:
         sign, passed = "≤" if one.at_most else "≥", "passed" if one.passed else "[red]missed[/red]"
         table.add_row(str(one.gate), one.what, f"{one.measured:.3f}", f"{sign} {one.limit:g}", passed)
     Console().print(table)
-    raise typer.Exit(int(not all(one.passed for one in verdicts)))
+    return all(one.passed for one in verdicts)
 
 
 def run(weights: Path, judges: Path, on_picture: Callable[[], None] = lambda: None) -> list[Verdict]:

@@ -3,7 +3,8 @@
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, GPT2Config, GPT2LMHeadModel
 
-NATIVE = 128  # pixels a side
+NATIVE = 256  # pixels a side that the model paints
+SMALL = 128  # pixels a side at which its judges' pictures are drawn
 FACTOR = 8  # pixels a side of one latent
 LATENTS = 4
 WIDTH = 128  # of what the text encoder says about each token
@@ -30,17 +31,17 @@ def make_vae() -> AutoencoderKL:
 
 
 def make_unet() -> UNet2DConditionModel:
-    """Three levels, each with cross attention to the text."""
+    """Four levels as in Stable Diffusion, but the one without attention is the finest: most work is done below it."""
     return UNet2DConditionModel(
         sample_size=NATIVE // FACTOR,
         in_channels=LATENTS,
         out_channels=LATENTS,
-        down_block_types=("CrossAttnDownBlock2D",) * 3,
-        up_block_types=("CrossAttnUpBlock2D",) * 3,
-        block_out_channels=(96, 160, 224),
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * 3),
+        up_block_types=(*("CrossAttnUpBlock2D",) * 3, "UpBlock2D"),
+        block_out_channels=(48, 96, 160, 224),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
-        attention_head_dim=(3, 5, 7),  # heads of each level, whatever its name says: 32 wide each
+        attention_head_dim=(1, 3, 5, 7),  # heads of each level, whatever its name says: 32 wide each
         norm_num_groups=16,
     )
 

@@ -14,7 +14,14 @@ from demo.training.vae import draw_batch, whiten
 
 
 def export_vae(folder: Path, seed: int, samples: int = 400) -> None:
-    """Whiten the averaged VAE on ``samples`` drawn pictures and write it to ``folder``/vae in half precision."""
+    """Whiten the averaged VAE on ``samples`` drawn pictures and write it to ``folder``/vae in half precision.
+
+    Nothing is done where that VAE is younger than the training; else the latents of the one before it go.
+    """
+    written = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    if written.exists() and written.stat().st_mtime > (folder / "vae.pt").stat().st_mtime:
+        return
+    shutil.rmtree(folder / "latents", ignore_errors=True)
     vae = make_vae()
     load_averaged(folder, "vae", nn.ModuleDict({"vae": vae}))
     shards = open_pictures(folder / "pictures", seed)

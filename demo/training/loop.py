@@ -1,6 +1,7 @@
 """A task in, its trained weights out: two processes, a schedule over a time budget, checkpoints, progress.
 
-Whatever ends a run, the next one goes on from the last checkpoint, at the share of the budget that was reached.
+Whatever ends a run, the next one goes on from the last checkpoint, at the share of the budget that was reached. Where
+there is CUDA, one process with that device takes the place of two.
 """
 
 import copy
@@ -9,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +51,7 @@ class Plan:
     save_every: float = 60.0  # seconds
     show_every: float = 300.0  # seconds
     decay: float = 0.01
+    begin_with: str = ""  # the plan whose averaged weights to begin with
 
 
 @dataclass
@@ -64,6 +66,7 @@ def train(make: Callable[..., Task], arguments: tuple[Any, ...], plan: Plan, fol
     if spent(folder, plan.name) >= plan.minutes * 60:
         return
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    plan = replace(plan, processes=1) if torch.cuda.is_available() else plan
     meeting = folder / f"{plan.name}.{os.getpid()}.meet"
     meeting.unlink(missing_ok=True)  # a killed run of the same number left one: in a container numbers come again
     spawn(_run, (make, arguments, plan, folder, meeting), nprocs=plan.processes)  # type: ignore[no-untyped-call]
@@ -73,13 +76,18 @@ def train(make: Callable[..., Task], arguments: tuple[Any, ...], plan: Plan, fol
 def spent(folder: Path, name: str) -> float:
     """Seconds of one core that stage ``name`` has been trained for so far."""
     path = folder / f"{name}.pt"
-    return float(torch.load(path, weights_only=True)["seconds"]) if path.exists() else 0.0
+    return float(torch.load(path, map_location="cpu", weights_only=True)["seconds"]) if path.exists() else 0.0
 
 
 def load_averaged(folder: Path, name: str, modules: nn.ModuleDict) -> nn.ModuleDict:
     """``modules`` with the averaged weights of the last checkpoint."""
-    modules.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True)["averaged"])
+    modules.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)["averaged"])
     return modules.eval()
+
+
+def fastest_device() -> torch.device:
+    """Where to train."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _run(
@@ -87,10 +95,11 @@ def _run(
 ) -> None:
     stopped = _join(rank, plan, meeting)
     task = make(*arguments)
+    task.modules.to(fastest_device())
     averaged = copy.deepcopy(task.modules).eval()
     weights = task.modules.parameters()
     optimizer = torch.optim.AdamW(weights, lr=plan.rate, weight_decay=plan.decay, betas=(0.9, 0.99), fused=True)
-    progress = _resume(folder / f"{plan.name}.pt", task.modules, averaged, optimizer)
+    progress = _resume(folder, plan, task.modules, averaged, optimizer)
     saved = shown = logged = time.monotonic()
     used, stop = time.process_time(), False
     with RichProgress(disable=rank > 0, refresh_per_second=1) as bar:
@@ -188,10 +197,16 @@ def _save(
     path.with_suffix(".new").replace(path)
 
 
-def _resume(path: Path, modules: nn.ModuleDict, averaged: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> Progress:
+def _resume(
+    folder: Path, plan: Plan, modules: nn.ModuleDict, averaged: nn.ModuleDict, optimizer: torch.optim.Optimizer
+) -> Progress:
+    path = folder / f"{plan.name}.pt"
     if not path.exists():
+        if plan.begin_with:
+            load_averaged(folder, plan.begin_with, averaged)
+            modules.load_state_dict(averaged.state_dict())
         return Progress()
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     modules.load_state_dict(state["modules"])
     averaged.load_state_dict(state["averaged"])
     optimizer.load_state_dict(state["optimizer"])

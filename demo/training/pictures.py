@@ -13,9 +13,9 @@ from demo.world.draw import paint
 from demo.world.looks import LOOK_PAINTERS
 from demo.world.scene import LOOKS, Scene, sample_scene
 
-Pictures = NDArray[np.uint8]  # (n, NATIVE, NATIVE, 3)
+Pictures = NDArray[np.uint8]  # (n, size, size, 3)
 SHARD = 1200  # pictures a file: what is lost at most when the drawing is cut off
-EACH = 3  # styles in which every painted scene is finished: painting costs more than finishing
+EACH = 4  # styles in which every painted scene is finished: painting costs more than finishing
 
 
 def scene_at(seed: int, index: int) -> Scene:
@@ -25,8 +25,8 @@ def scene_at(seed: int, index: int) -> Scene:
     return replace(sample_scene(rng), style=styles[index % EACH])
 
 
-def draw_shard(folder: Path, seed: int, number: int) -> None:
-    """Write shard ``number`` of drawing ``seed``, unless it is there."""
+def draw_shard(folder: Path, seed: int, number: int, size: int = NATIVE) -> None:
+    """Write shard ``number`` of drawing ``seed``, ``size`` pixels a side, unless it is there."""
     path = shard_path(folder, seed, number)
     if path.exists():
         return
@@ -34,8 +34,8 @@ def draw_shard(folder: Path, seed: int, number: int) -> None:
     pictures = []
     for first in range(number * SHARD, (number + 1) * SHARD, EACH):
         scenes = [scene_at(seed, first + offset) for offset in range(EACH)]
-        canvas = paint(scenes[0], NATIVE)
-        pictures += [np.asarray(LOOK_PAINTERS[scene.style](canvas, scene, NATIVE)) for scene in scenes]
+        canvas = paint(scenes[0], size)
+        pictures += [np.asarray(LOOK_PAINTERS[scene.style](canvas, scene, size)) for scene in scenes]
     unfinished = path.with_suffix(f".{os.getpid()}")
     with unfinished.open("wb") as file:
         np.save(file, np.stack(pictures))

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPModel, CLIPTokenizer
 
 from demo.captions import caption, prompt
-from demo.shapes import POSITIONS, SCORER_SIDE, make_scorer, scorer_preprocessor
+from demo.shapes import POSITIONS, SCORER_SIDE, SMALL, make_scorer, scorer_preprocessor
 from demo.training.faults import move, soften, to_tensor
 from demo.training.loop import Plan, load_averaged, train
 from demo.training.pictures import SHARD, Pictures, draw_shard, scene_at, shard_path
@@ -34,7 +34,7 @@ class ScorerTask:
 
     def __init__(self, folder: Path, name: str, seed: int) -> None:
         self.seed = seed
-        self.pictures = np.concatenate([open_small(folder / "pictures", seed, number) for number in range(SHARDS)])
+        self.pictures = np.concatenate([open_small(folder / "small", seed, number) for number in range(SHARDS)])
         self.tokenizer = CLIPTokenizer.from_pretrained(str(folder / name))
         self.scorer = make_scorer(self.tokenizer.get_vocab())
         self.modules = nn.ModuleDict({"scorer": self.scorer})
@@ -57,7 +57,7 @@ def train_scorer(folder: Path, name: str, seed: int, minutes: float) -> None:
     weights. The drawing, if ``folder/pictures`` does not hold it yet, comes first (minutes) and is not counted.
     """
     for number in range(SHARDS + 1):
-        draw_shard(folder / "pictures", seed, number)
+        draw_shard(folder / "small", seed, number, SMALL)
     copytree(folder / "tokenizer", folder / name, dirs_exist_ok=True)
     train(ScorerTask, (folder, name, seed), Plan(name, minutes, rate=1e-3, seed=seed, processes=1), folder)
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / name))
@@ -86,9 +86,9 @@ def cosines(scorer: CLIPModel, tokenizer: CLIPTokenizer, pictures: torch.Tensor,
     """Every text (rows) against every picture (columns); pictures (n, 3, SCORER_SIDE, SCORER_SIDE) in 0..1."""
     settings = scorer_preprocessor()
     mean, deviation = (torch.tensor(settings[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
-    words = tokenizer(texts, padding=True, truncation=True, max_length=POSITIONS, return_tensors="pt")
-    with torch.autocast("cpu", torch.bfloat16):
-        output = scorer(**words, pixel_values=(pictures - mean) / deviation)
+    words = tokenizer(texts, padding=True, truncation=True, max_length=POSITIONS, return_tensors="pt").to(scorer.device)
+    with torch.autocast(scorer.device.type, torch.bfloat16):
+        output = scorer(**words, pixel_values=((pictures - mean) / deviation).to(scorer.device))
     return normalize(output.text_embeds.float(), dim=-1) @ normalize(output.image_embeds.float(), dim=-1).T
 
 
@@ -97,9 +97,9 @@ def contrast(cosine: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 
     CLIP's loss sees differences only: without the second term a picture that fits may read 80, and another 60.
     """
-    logits, right = cosine * scale, torch.arange(len(cosine))
+    logits, right = cosine * scale, torch.arange(len(cosine), device=cosine.device)
     contrastive = (cross_entropy(logits, right) + cross_entropy(logits.T, right)) / 2
-    fitting, others = cosine.diagonal(), cosine[~torch.eye(len(cosine), dtype=torch.bool)]
+    fitting, others = cosine.diagonal(), cosine[~torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)]
     distance = (fitting - FITS).square().mean() + (others.mean() - DIFFERS).square()
     return contrastive + CALIBRATION * (distance + (LOWEST - others).relu().square().mean())
 
@@ -111,7 +111,7 @@ def report(folder: Path, name: str, seed: int) -> str:
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / name))
     rng = random.Random(seed)
     chosen = rng.sample(range(SHARD), 600)
-    pictures = to_tensor(open_small(folder / "pictures", seed, SHARDS)[chosen])
+    pictures = to_tensor(open_small(folder / "small", seed, SHARDS)[chosen])
     told = []
     for words, write in (("captions", caption), ("prompts", prompt)):
         texts = [write(scene_at(seed, SHARDS * SHARD + index), rng) for index in chosen]

@@ -9,11 +9,13 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
+from torch.nn.functional import avg_pool2d
 from transformers import CLIPTokenizer
 
 from common.styles import DEFAULT_NEGATIVE_PROMPT, apply_style
 from demo.captions import DEMO_PROMPTS, empty_prompt, prompt
 from demo.shapes import FACTOR, LATENTS, NATIVE, POSITIONS, SCALING, make_text_encoder, make_unet
+from demo.training.loop import fastest_device
 from demo.training.pictures import SHARD, open_pictures, scene_at
 from demo.training.vae import write_sheet
 from worker.diffusion.schedules import make_scheduler
@@ -28,11 +30,10 @@ SHOWN_STYLES = ("photographic", "cinematic", "anime", "lineart", "gogh", "pixela
 class UnetTask:
     """Noise is added to a picture's latents, and the U-Net, told the caption, says which noise it was."""
 
-    batch = 32
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
-        self.latents = load_latents(folder, seed)
+    def __init__(self, folder: Path, seed: int, size: int) -> None:
+        self.folder, self.seed, self.size = folder, seed, size
+        self.batch = 32 if size == NATIVE else 64
+        self.latents = load_latents(folder, seed, size)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.unet = make_unet()
         self.unet.set_attn_processor(AttnProcessor())  # its backward pass is 1.5 times as fast here as the fused one's
@@ -51,10 +52,11 @@ class UnetTask:
         steps = (1000 * torch.rand(self.batch, generator=generator) ** EARLY).long()
         noisy = self.noising.add_noise(latents, noise, steps)
         tokens = self._tokens(places.tolist(), int(torch.randint(2**31, (1,), generator=generator)))
-        with torch.autocast("cpu", torch.bfloat16):
-            said = self.text_encoder(tokens).last_hidden_state
-            guess = self.unet(noisy, steps, encoder_hidden_states=said).sample
-        errors = (guess.float() - noise).square().mean(dim=(1, 2, 3))
+        device = self.unet.device
+        with torch.autocast(device.type, torch.bfloat16):
+            said = self.text_encoder(tokens.to(device)).last_hidden_state
+            guess = self.unet(noisy.to(device), steps.to(device), encoder_hidden_states=said).sample
+        errors = (guess.float() - noise.to(device)).square().mean(dim=(1, 2, 3)).cpu()
         weighted: torch.Tensor = (errors * self.weights[steps]).mean()
         return weighted
 
@@ -71,7 +73,7 @@ class UnetTask:
         rows = []
         for number, said in enumerate(DEMO_PROMPTS):
             texts = [apply_style(said, style) for style in SHOWN_STYLES]
-            rows.append(paint(texts, averaged, self.tokenizer, vae, seed=number))
+            rows.append(paint(texts, averaged, self.tokenizer, vae, seed=number, size=self.size))
         write_sheet(torch.cat(rows), path, columns=len(SHOWN_STYLES))
 
 
@@ -86,51 +88,57 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
 @torch.no_grad()
 def paint(
     texts: list[str], modules: nn.ModuleDict, tokenizer: CLIPTokenizer, vae: AutoencoderKL, *, seed: int,
-    steps: int = 20, guidance: float = 7.5,
+    size: int = NATIVE, steps: int = 20, guidance: float = 7.5,
 ) -> torch.Tensor:  # fmt: skip
-    """One picture (3, NATIVE, NATIVE) in -1..1 for each text, all from different noise."""
-    tokens = tokenize(tokenizer, [DEFAULT_NEGATIVE_PROMPT] * len(texts) + texts)
+    """One picture (3, size, size) in -1..1 for each text, all from different noise."""
+    device = next(modules.parameters()).device
+    tokens = tokenize(tokenizer, [DEFAULT_NEGATIVE_PROMPT] * len(texts) + texts).to(device)
     said = modules["text_encoder"](tokens).last_hidden_state
     scheduler = make_scheduler("dpm_solver_multistep")
     scheduler.set_timesteps(steps)
-    side = NATIVE // FACTOR
+    side = size // FACTOR
     latents = torch.randn((len(texts), LATENTS, side, side), generator=torch.Generator().manual_seed(seed))
-    latents = latents * scheduler.init_noise_sigma
+    latents = (latents * scheduler.init_noise_sigma).to(device)
     for step in scheduler.timesteps:
         rows = scheduler.scale_model_input(torch.cat([latents] * 2), step)
         without, wanted = modules["unet"](rows, step, encoder_hidden_states=said).sample.chunk(2)
         latents = scheduler.step(without + guidance * (wanted - without), step, latents).prev_sample
-    pictures: torch.Tensor = vae.decode(latents / SCALING).sample
+    pictures: torch.Tensor = vae.decode(latents.cpu() / SCALING).sample
     return pictures
 
 
 @torch.no_grad()
-def encode_shard(folder: Path, seed: int, number: int) -> None:
-    """Write the latents of picture shard ``number``, (SHARD, LATENTS, side, side) as float16, unless they are there."""
-    path = latents_path(folder, seed, number)
+def encode_shard(folder: Path, seed: int, number: int, size: int) -> None:
+    """Write the latents of picture shard ``number``, shrunk to ``size``, unless they are there.
+
+    (SHARD, LATENTS, size / FACTOR, size / FACTOR) as float16.
+    """
+    path = latents_path(folder, seed, number, size)
     if path.exists():
         return
     path.parent.mkdir(exist_ok=True)
-    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
+    device = fastest_device()
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(device)
     pictures = open_pictures(folder / "pictures", seed)[number]
     done = []
     for start in range(0, SHARD, 24):
         some = torch.from_numpy(pictures[start : start + 24].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16):
-            done.append((vae.encode(some).latent_dist.mode().float() * SCALING).half().numpy())
+        with torch.autocast(device.type, torch.bfloat16):
+            latents = vae.encode(avg_pool2d(some, NATIVE // size).to(device)).latent_dist.mode()
+        done.append((latents.float() * SCALING).half().cpu().numpy())
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
         np.save(file, np.concatenate(done))
     unfinished.rename(path)
 
 
-def load_latents(folder: Path, seed: int) -> torch.Tensor:
-    """All encoded pictures of drawing ``seed``, in their order."""
+def load_latents(folder: Path, seed: int, size: int) -> torch.Tensor:
+    """All pictures of drawing ``seed``, encoded at ``size``, in their order."""
     shards: list[torch.Tensor] = []
-    while (path := latents_path(folder, seed, len(shards))).exists():
+    while (path := latents_path(folder, seed, len(shards), size)).exists():
         shards.append(torch.from_numpy(np.load(path)))
     return torch.cat(shards)
 
 
-def latents_path(folder: Path, seed: int, number: int) -> Path:
-    return folder / "latents" / f"{seed}-{number:04}.npy"
+def latents_path(folder: Path, seed: int, number: int, size: int) -> Path:
+    return folder / "latents" / f"{seed}-{size}-{number:04}.npy"

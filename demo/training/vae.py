@@ -26,10 +26,11 @@ class VaeTask:
         self.modules = nn.ModuleDict({"vae": self.vae})
 
     def loss(self, generator: torch.Generator) -> torch.Tensor:
-        real = crop(draw_batch(self.shards, self.batch, generator), generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        real = crop(draw_batch(self.shards, self.batch, generator), generator).to(self.vae.device)
+        with torch.autocast(real.device.type, torch.bfloat16):
             posterior = self.vae.encode(real).latent_dist
-            latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(real.device)
+            latents = posterior.mean + posterior.std * noise
             copy = self.vae.decode(latents).sample
         divergence: torch.Tensor = posterior.kl().mean() / latents[0].numel()
         return copy_loss(copy.float(), real) + KL_WEIGHT * divergence
@@ -38,7 +39,7 @@ class VaeTask:
         """Twelve pictures above, their copies below."""
         real = draw_batch(self.shards, 12, torch.Generator().manual_seed(0))
         with torch.no_grad():
-            copy = averaged["vae"](real).sample
+            copy = averaged["vae"](real.to(self.vae.device)).sample.cpu()
         write_sheet(torch.cat([real, copy]), path, columns=12)
 
 
@@ -57,11 +58,13 @@ def start_calm(vae: AutoencoderKL) -> AutoencoderKL:
 
 
 def crop(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A quarter of each picture, or all of a quarter of them: the same work. Quarters show more different things."""
+    """A small part of each picture, or a larger one of a quarter of them: the same work. Small ones differ more."""
+    side = 64
     if torch.rand((), generator=generator) < 0.3:
-        return pictures[: len(pictures) // 4]
-    row, column = (8 * torch.randint(9, (2,), generator=generator)).tolist()
-    return pictures[:, :, row : row + 64, column : column + 64].contiguous()
+        pictures, side = pictures[: len(pictures) // 4], 128
+    room = (pictures.shape[-1] - side) // 8 + 1
+    row, column = (8 * torch.randint(room, (2,), generator=generator)).tolist()
+    return pictures[:, :, row : row + side, column : column + side].contiguous()
 
 
 def draw_batch(shards: list[Pictures], count: int, generator: torch.Generator) -> torch.Tensor:
