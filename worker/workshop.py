@@ -85,15 +85,17 @@ def open_workshop(settings: Settings) -> Workshop:
     width = pick_width(settings)
     seats = settings.seats or width.slots + 2
     batch_seats = max(1, seats - 1) if settings.batch_seats is None else min(settings.batch_seats, seats)
+    holds: dict[Hold, None] = {}
     return Workshop(
         id=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}",
         settings=settings,
         engine=make_engine(settings.database_url.get_secret_value(), name="kiln-worker", pool_size=seats + 1),
         objects=Objects.from_settings(settings),
-        device=Device(width),
+        device=Device(width, has_jobs=lambda: bool(holds)),
         device_name=str(pick_device(settings.device)),
         seats=seats,
         batch_seats=threading.Semaphore(batch_seats),
+        holds=holds,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from tests.processes import wait_for
 from tests.rules.test_imports import HEAVY
+from worker.diffusion import device as device_module
 from worker.diffusion.device import Device
 
 
@@ -92,6 +93,28 @@ def test_each_call_is_timed_by_itself(device: Device) -> None:
 
     assert totals == sorted(totals)
     assert device.run(device.busy_seconds) < totals[-1]
+
+
+def test_idle_time_counts_by_its_cause_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape in the middle of a long wait that shows none."""
+    monkeypatch.setattr(device_module, "IDLE_SECONDS", 0.05)
+    jobs: list[str] = []
+    device = Device(has_jobs=lambda: bool(jobs))
+    idle = device.figures.idle_seconds
+
+    wait_for("idle time", lambda: idle["no_jobs"] > 0.1, seconds=5)
+    assert idle["between_stages"] == 0
+    jobs.append("one")
+    wait_for("idle time of a job", lambda: idle["between_stages"] > 0, seconds=5)
+    waited = idle["no_jobs"]
+    wait_for("more of it", lambda: idle["between_stages"] > 0.1, seconds=5)
+    assert idle["no_jobs"] == waited
+
+    with ThreadPoolExecutor(1) as callers, occupied(device, callers):
+        before = dict(idle)
+        wait_for("a busy device", lambda: device.busy_seconds() > 0.2, seconds=5)
+        assert idle == before, "who works does not wait"
+    device.close()
 
 
 def test_calls_keep_no_gradients_and_leave_the_callers_thread_alone(device: Device) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,6 +21,8 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Work = Callable[[list[Any]], Sequence[Any]]
 
+IDLE_SECONDS = 1.0  # idle time is counted at least this often, while it lasts
+
 
 @dataclass(slots=True)
 class Figures:
@@ -33,7 +35,7 @@ class Figures:
     calls: int = 0
     call_seconds: float = 0.0
     called: int = 0  # items of all calls: several share one
-    idle_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # by cause
+    idle_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("no_jobs", "between_stages"), 0.0))
 
     @property
     def busy_seconds(self) -> float:
@@ -56,6 +58,7 @@ class Device:
     def __init__(self, width: Width | None = None, *, has_jobs: Callable[[], bool] = lambda: False) -> None:
         self.width = width or Width(1, exact=True)
         self.figures = Figures()
+        self.slots_used = 0  # by the present tick, or the latest one where another follows
         self._has_jobs = has_jobs
         self._even: dict[tuple[str, Shape, Width], bool] = {}
         self._calls: deque[_Call] = deque()
@@ -108,6 +111,11 @@ class Device:
             self._even[key] = is_even(model, shape, self.width.slots * ROWS)
         return self.width if self._even[key] else Width(1, exact=True)
 
+    def pictures(self) -> int:
+        """How many pictures take part in the ticks: those that have a slot, and those that wait for one."""
+        with self._changed:
+            return len(self._to_paint())
+
     def busy_seconds(self) -> float:
         """How long the present call or tick has been running, in seconds; 0 when idle. What the heartbeat watches."""
         since = self._busy_since
@@ -132,8 +140,9 @@ class Device:
         began = time.monotonic()
         with self._changed:
             while not (self._closed or self._calls or self._to_paint()):
-                cause = "between stages" if self._has_jobs() else "no jobs"
-                self._changed.wait()
+                self.slots_used = 0
+                cause = "between_stages" if self._has_jobs() else "no_jobs"
+                self._changed.wait(IDLE_SECONDS)
                 now = time.monotonic()
                 self.figures.idle_seconds[cause] += now - began
                 began = now
@@ -163,6 +172,7 @@ class Device:
         with self._changed:
             waiting = self._to_paint()
         chosen = choose(waiting, self.width_of)
+        self.slots_used = len(chosen)
         if not chosen:
             return
         width = self.width_of(*chosen[0].kind)
