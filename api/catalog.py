@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from api.kiln import KilnDep, Owner
 from api.resolve import defaults, model_entry
+from common.ids import show_id
 from common.jobs.outlook import depth
 from common.jobs.spec import SCHEDULERS, evaluations
 from common.jobs.workers import list_workers
@@ -88,8 +89,12 @@ def queue(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
 
 @router.get("/workers")
 def workers(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
-    """The workers that gave a sign of life within the lease time."""
-    live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds)
+    """The workers that gave a sign of life within the lease time, as they were at ``seen_at``.
+
+    ``slots`` pictures share a U-Net call, of the ``pictures`` that could; null where a worker does not say.
+    ``running`` counts the jobs of all owners, ``jobs`` names the caller's own.
+    """
+    live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds, owner=owner)
     return _list(
         [
             {
@@ -99,8 +104,10 @@ def workers(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
                 "detail": worker.detail,
                 "models": list(worker.models),
                 "device": worker.device,
+                **{name: worker.figures.get(name) for name in ("engine_mode", "slots", "slots_used", "pictures")},
                 "seats": worker.seats,
                 "running": worker.running,
+                "jobs": [show_id("job", job_id) for job_id in worker.jobs],
                 "evaluations_per_second": worker.evaluations_per_second,
                 "started_at": worker.started_at,
                 "seen_at": worker.seen_at,

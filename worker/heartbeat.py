@@ -2,12 +2,15 @@
 
 import os
 import threading
+from dataclasses import asdict
+from typing import Any
 
 import structlog
 
 from common.errors import Unavailable
 from common.jobs.lease import extend_leases
 from common.jobs.workers import WorkerState, record_worker, remove_worker
+from worker.diffusion.device import Device
 from worker.workshop import Workshop
 
 log = structlog.get_logger()
@@ -90,6 +93,7 @@ class Heartbeat:
                 device=self._workshop.device_name,
                 seats=self._workshop.seats,
                 evaluations_per_second=self._measure(),
+                figures=_read_figures(self._workshop.device),
             )
         except Unavailable:
             log.warning("worker entry not renewed: the database does not answer")
@@ -102,3 +106,13 @@ class Heartbeat:
         if evaluations > counted and busy > timed:
             self._pace = (evaluations - counted) / (busy - timed)
         return self._pace
+
+
+def _read_figures(device: Device) -> dict[str, Any]:
+    """How wide the engine is, what takes part in it now, and all that it has done since its start."""
+    return {
+        "engine_mode": "fast" if device.width.floats else "exact",
+        "slots": device.width.slots,
+        "slots_used": device.slots_used,
+        "pictures": device.pictures(),
+    } | asdict(device.figures)

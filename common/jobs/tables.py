@@ -132,6 +132,8 @@ workers = Table(
     Column("device", Text, nullable=False),
     Column("seats", Integer, nullable=False),
     Column("evaluations_per_second", Double),
+    # what its engine is and has done: written and read whole, and the next version may count something else
+    Column("figures", JSONB, nullable=False, server_default="{}"),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_clock),
 )

@@ -1,12 +1,13 @@
 """Which worker processes there are: they enter themselves, give signs of life, and leave. By the database's clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
+from uuid import UUID
 
-from sqlalchemy import Engine, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Engine, Uuid, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import reading, transaction
@@ -26,7 +27,9 @@ class Worker:
     device: str
     seats: int
     running: int
+    jobs: tuple[UUID, ...]  # of those running, the ones that are the asking owner's
     evaluations_per_second: float | None
+    figures: Mapping[str, Any]  # of its engine, by name; a worker of an earlier version may lack some
     started_at: datetime
     seen_at: datetime
 
@@ -39,6 +42,7 @@ def record_worker(
     models: Sequence[str],
     device: str,
     seats: int,
+    figures: Mapping[str, Any],
     detail: str = "",
     evaluations_per_second: float | None = None,
 ) -> None:
@@ -50,6 +54,7 @@ def record_worker(
         "device": device,
         "seats": seats,
         "evaluations_per_second": evaluations_per_second,
+        "figures": figures,
     }
     statement = (
         insert(workers)
@@ -72,16 +77,19 @@ def forget_workers(engine: Engine, *, silent_seconds: float) -> int:
         return connection.execute(delete(workers).where(~alive(timedelta(seconds=silent_seconds)))).rowcount
 
 
-def list_workers(engine: Engine, *, alive_seconds: float) -> list[Worker]:
-    """Workers that gave a sign of life within ``alive_seconds``, the newest first."""
-    running = select(func.count()).where(is_running, jobs.c.worker == workers.c.id).scalar_subquery()
+def list_workers(engine: Engine, *, alive_seconds: float, owner: str | None = None) -> list[Worker]:
+    """Workers that gave a sign of life within ``alive_seconds``, the newest first; of jobs, ``owner``'s are named."""
+    here = is_running & (jobs.c.worker == workers.c.id)
+    running = select(func.count()).where(here).scalar_subquery()
+    own = select(jobs.c.id).where(here, jobs.c.owner == owner).order_by(jobs.c.id).scalar_subquery()
     statement = (
-        select(workers, running.label("running"))
+        select(workers, running.label("running"), func.array(own, type_=ARRAY(Uuid)).label("jobs"))
         .where(alive(timedelta(seconds=alive_seconds)))
         .order_by(workers.c.started_at.desc())
     )
     with reading(engine) as connection:
-        return [Worker(**{**row._mapping, "models": tuple(row.models)}) for row in connection.execute(statement)]
+        rows = connection.execute(statement).all()
+    return [Worker(**{**row._mapping, "models": tuple(row.models), "jobs": tuple(row.jobs)}) for row in rows]
 
 
 def alive(silence: timedelta | ColumnElement[timedelta]) -> ColumnElement[bool]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 
+from common.jobs.workers import record_worker
 from common.settings import Settings
 from tests.api.conftest import Api
+from tests.jobs.make import claimed
 from tests.processes import changed, running_api
 
 KEYS = {"ann": SecretStr("ann-secret"), "bob": SecretStr("bob-secret")}
@@ -61,6 +64,24 @@ def test_another_owners_job_is_404_like_one_that_never_was(ann: Api, bob: Api) -
         assert without_names(theirs, job) == without_names(unknown, never)
     assert bob.get("/v1/jobs").json()["data"] == []
     assert ann.get(f"/v1/jobs/{job}").json()["status"] == "queued"
+
+
+def test_a_worker_names_to_each_owner_only_their_own_running_jobs(ann: Api, bob: Api) -> None:
+    ann.empty()
+    record_worker(ann.engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={"slots": 4})
+    jobs = {api: api.post("/v1/jobs", json={"prompt": "a"}).json()["id"] for api in (ann, bob)}
+    for _ in jobs:
+        claimed(ann.engine, "w1")
+    ann.post("/v1/jobs", json={"prompt": "one that waits"})
+
+    for api, other in ((ann, bob), (bob, ann)):
+        (worker,) = api.get("/v1/workers").json()["data"]
+        assert (worker["slots"], worker["running"], worker["jobs"]) == (4, 2, [jobs[api]])
+        theirs = UUID(jobs[other].removeprefix("job_"))
+        for path in ("/v1/workers", "/metrics", "/readyz"):
+            told = api.get(path).text
+            assert theirs.hex not in told
+            assert str(theirs) not in told
 
 
 def without_names(answer: httpx2.Response, job: str) -> dict[str, object]:

@@ -69,7 +69,7 @@ def test_rival_sweepers_ring_for_each_job_once(engine: Engine) -> None:
 
 def test_workers_come_and_go_and_are_forgotten_a_day_after_their_last_sign_of_life(engine: Engine) -> None:
     for name in ("kept", "stopped", "silent"):
-        record_worker(engine, name, state="ready", models=["demo"], device="cpu", seats=2)
+        record_worker(engine, name, state="ready", models=["demo"], device="cpu", seats=2, figures={})
     remove_worker(engine, "stopped")
     with transaction(engine) as connection:
         connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '25 h' WHERE id = 'silent'"))

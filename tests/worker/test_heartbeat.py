@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,10 @@ from tests.processes import changed, environment, wait_for
 from tests.worker.conftest import hold_claim
 from tests.worker.outage import database_away
 from worker.diffusion.device import Device, Figures
+from worker.diffusion.slots import Width
 from worker.heartbeat import STALLED_EXIT_CODE, Heartbeat
 from worker.hold import Hold
-from worker.workshop import Workshop
+from worker.workshop import Workshop, open_workshop
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def seen_at(workshop: Workshop) -> datetime:
 def pace(workshop: Workshop) -> float | None:
     worker = entry(workshop)
     return worker.evaluations_per_second if worker else None
+
+
+def figures(workshop: Workshop) -> Mapping[str, Any]:
+    worker = entry(workshop)
+    assert worker is not None
+    return worker.figures
 
 
 def runs_out_at(engine: Engine, claim: Claim) -> datetime:
@@ -126,6 +133,34 @@ def test_the_pace_is_evaluations_per_busy_second_since_the_last_beat(workshop: W
         paces.append(pace(workshop))
 
     assert paces == [None, 12.5, 20, 20, 20], "what else keeps the device busy is no pace"
+
+
+def test_each_beat_tells_what_the_engine_is_and_has_done(workshop: Workshop) -> None:
+    workshop.device = Device(Width(4, exact=False))
+    with beating(workshop):
+        for calls in (1, 2):
+            workshop.device.run(lambda: None)
+            wait_for("news of the call", lambda: figures(workshop)["calls"] == calls, seconds=10)  # noqa: B023
+        told = figures(workshop)
+    workshop.device.close()
+
+    assert (told["engine_mode"], told["slots"], told["slots_used"], told["pictures"]) == ("fast", 4, 0, 0)
+    assert (told["called"], told["ticks"], told["rows"]) == (2, 0, 0)
+    assert told["idle_seconds"]["no_jobs"] > 0
+
+
+def test_a_device_that_waits_for_a_job_in_hand_does_not_wait_for_want_of_jobs(workshop: Workshop) -> None:
+    opened = open_workshop(workshop.settings)
+    idle = opened.device.figures.idle_seconds
+    submit(workshop.engine)
+    wait_for("idle time", lambda: idle["no_jobs"] > 0, seconds=10)
+    assert idle["between_stages"] == 0
+
+    with opened.hold(claimed(workshop.engine)):
+        wait_for("idle time of a job", lambda: idle["between_stages"] > 0, seconds=10)
+
+    opened.device.close()
+    opened.engine.dispose()
 
 
 def test_the_heart_beats_on_after_the_database_was_away(workshop: Workshop, services: Services) -> None:
