@@ -47,7 +47,8 @@ unit: install ## the tests that need no server, in seconds
 slow: install ## the full Stable Diffusion shape on random weights, and torch.compile (minutes, 7 GiB)
 	$(BIN)/python -m pytest -m slow
 
-bench: install ## speed and memory, as ratios of interleaved runs
+bench: install ## speed and memory against Kiln's peers, as ratios of interleaved runs (an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m bench
 
 train-demo: install ## train the demo model again, from nothing: hours on two cores; stop it and go on at will

@@ -35,6 +35,9 @@ def measure(home: Path, quick: bool) -> list[Result]:
             "",
             None,
         ),
+        Result(
+            "accepting 10,000 jobs in one batch ÷ one POST per job", "open: the API takes no batches yet", "≥ 30", None
+        ),
     ]
 
 

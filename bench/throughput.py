@@ -1,84 +1,59 @@
-"""Pictures per second through the whole of Kiln against a plain diffusers loop: same weights, cores, steps and seeds.
+"""Pictures per second through the whole of Kiln against its rivals: same weights, cores, steps and seeds."""
 
-The loop and Kiln take turns, each idle while the other works; the ratio of each pair of turns counts.
-"""
-
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-from bench.result import Result, spread
-from client.api import Kiln
-from common.local.stack import running_stack
+from bench.race import Speeds, race
+from bench.result import Result, at_least, ratios, told
+from common.jobs.spec import JobSpec
+from common.models import BUILT_IN
+from common.styles import DEFAULT_NEGATIVE_PROMPT, DEFAULT_STYLE
 
 JOBS = 32
-WHAT = "pictures/s, whole system ÷ plain diffusers loop"
 
 
 def measure(home: Path, quick: bool) -> list[Result]:
-    rounds, jobs = (2, 8) if quick else (3, JOBS)
-    plain: dict[bool, list[float]] = {False: [], True: []}
-    whole: dict[bool, list[float]] = {False: [], True: []}
-    with running_stack(home) as stack, Kiln(stack.api_url) as kiln, _Loop(home, jobs) as loop:
-        _paint_through(kiln, 4, enhance=True)
-        for _ in range(rounds):
-            for enhance in (False, True):
-                plain[enhance].append(jobs / loop.paint(everything=enhance))
-                whole[enhance].append(jobs / _paint_through(kiln, jobs, enhance=enhance))
+    rounds, jobs = (1, 4) if quick else (3, JOBS)
+    bare, whole = ([make_spec(seed, enhance=enhance) for seed in range(jobs)] for enhance in (False, True))
+    alone, everything = race(home, "demo", [bare, whole], rounds)
+    what = f"pictures/s, whole system, {jobs} jobs of the demo model"
     return [
-        _row(f"{WHAT} ({jobs} jobs; the loop neither scores nor makes thumbnails)", whole[False], plain[False], 0.9),
-        _row(f"the same, where both enhance and score ({jobs} jobs)", whole[True], plain[True], None),
-        Result("pictures/s of the plain loop", spread(plain[False]), "", None),
-        Result("pictures/s of the whole system", spread(whole[False]), "", None),
+        at_least(
+            f"{what} ÷ plain diffusers loop, which neither scores nor makes thumbnails",
+            ratios(alone.kiln, alone.plain),
+            0.95,
+        ),
+        at_least("the same ÷ a Celery task per job, which does as little", ratios(alone.kiln, alone.naive), 1.2),
+        told("the same ÷ plain loop, where all enhance and score", ratios(everything.kiln, everything.plain)),
+        told(
+            "the same ÷ a Celery task per job, where all enhance and score", ratios(everything.kiln, everything.naive)
+        ),
+        *tell_speeds(alone),
     ]
 
 
-def _paint_through(kiln: Kiln, jobs: int, *, enhance: bool) -> float:
-    """Seconds from the first POST until the last of ``jobs`` has its picture in the bucket."""
-    began = time.perf_counter()
-    ids = [kiln.submit("a red apple on a wooden table", seed=seed, enhance=enhance)["id"] for seed in range(jobs)]
-    for job_id in reversed(ids):
-        job = kiln.wait(job_id)
-        assert job["status"] == "succeeded", job  # noqa: S101 - a failed job measures nothing
-    return time.perf_counter() - began
+def tell_speeds(speeds: Speeds) -> list[Result]:
+    return [
+        told("pictures/s of the whole system", speeds.kiln),
+        told("pictures/s of the plain loop", speeds.plain),
+        told("pictures/s of a Celery task per job", speeds.naive),
+    ]
 
 
-class _Loop:
-    """The plain loop in a process of its own, which paints when told to."""
-
-    def __init__(self, folder: Path, pictures: int) -> None:
-        self._command = [sys.executable, "-m", "bench.plain", str(folder), str(pictures)]
-
-    def __enter__(self) -> "_Loop":
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        try:
-            self._answer()
-        except BaseException:  # also our own end: the loop must not stay behind
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-    def paint(self, *, everything: bool) -> float:
-        """Seconds for all its pictures."""
-        assert self._process.stdin is not None  # noqa: S101 - Popen made it
-        self._process.stdin.write(f"{int(everything)}\n")
-        self._process.stdin.flush()
-        return float(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - Popen made it
-        return self._process.stdout.readline()
-
-
-def _row(what: str, ours: list[float], theirs: list[float], aim: float | None) -> Result:
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    met = statistics.median(ratios) >= aim if aim else None
-    return Result(what, spread(ratios), f"≥ {aim:g}" if aim else "", met)
+def make_spec(seed: int, *, enhance: bool) -> JobSpec:
+    entry = BUILT_IN["demo"]
+    return JobSpec(
+        prompt="a red apple on a wooden table",
+        negative_prompt=DEFAULT_NEGATIVE_PROMPT,
+        style=DEFAULT_STYLE,
+        enhance=enhance,
+        model="demo",
+        width=entry.width,
+        height=entry.height,
+        num_inference_steps=entry.num_inference_steps,
+        guidance_scale=entry.guidance_scale,
+        scheduler="dpm_solver_multistep",
+        seed=seed,
+        num_images=1,
+        keep_best=None,
+        output_format="png",
+    )

@@ -1,0 +1,117 @@
+"""The claim on a real PostgreSQL with a thousand queued rows and with a million, a third of them paused or not due."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, event
+
+from bench.contract import SIZES, mix
+from bench.result import Result, at_most, percentile, ratios, told
+from common.db import make_engine
+from common.jobs.claim import claim_job
+from common.local.services import Services, running_services
+
+FEW, MANY = 1_000, 1_000_000
+SPREAD, FIRST = "every third row paused or not yet due", "as many paused or not yet due, and first in the order"
+OWNERS = 100
+
+# A third of the rows is not due: half of these paused, half due tomorrow. Where they stand first, they go before
+# every other by their priority.
+FILL = """
+INSERT INTO jobs (id, owner, spec, spec_digest, model, metadata, fingerprint, lane, priority, turn, not_before,
+                  published_at, progress_total)
+SELECT gen_random_uuid(), 'owner' || n % %(owners)s, %(spec)s::jsonb, 'digest', 'demo', '{}', 'fingerprint',
+       CASE WHEN n %% 10 = 0 THEN 'interactive' ELSE 'batch' END,
+       CASE WHEN %(first)s AND n %% 3 = 0 THEN 1000 ELSE 0 END,
+       n / %(owners)s,
+       CASE WHEN n %% 6 = 0 THEN 'infinity' WHEN n %% 3 = 0 THEN now() + interval '1 day' ELSE now() END,
+       now(), 20
+FROM generate_series(1, %(rows)s) AS n
+""".replace("n % %(owners)s", "n %% %(owners)s")
+
+
+def measure(home: Path, quick: bool) -> list[Result]:
+    rounds, calls, many = (2, 20, 20_000) if quick else (5, 100, MANY)
+    with running_services(home) as services, ExitStack() as stack:
+        results = []
+        for place in (SPREAD, FIRST):
+            few, full = (stack.enter_context(_queue(services, rows, first=place == FIRST)) for rows in (FEW, many))
+            results += _compare(few, full, place, rounds, calls, many)
+        return results
+
+
+def _compare(few: Engine, full: Engine, place: str, rounds: int, calls: int, many: int) -> list[Result]:
+    """Claims in turn from the short queue and the long one."""
+    times: dict[Engine, list[list[float]]] = defaultdict(list)
+    for _ in range(rounds):
+        for engine in (few, full):
+            times[engine].append(_time_claims(engine, calls))
+    medians = {engine: [percentile(turn, 50) for turn in turns] for engine, turns in times.items()}
+    slow = [percentile(turn, 95) for turn in times[full]]
+    return [
+        at_most(
+            f"claim with {many:,} queued rows ÷ with {FEW:,}, p50; {place}", ratios(medians[full], medians[few]), 1.5
+        ),
+        told(f"claim with {many:,} rows, p50; {place}", medians[full], " ms"),
+        told(f"claim with {many:,} rows, p95; {place}", slow, " ms"),
+        Result(f"indexes that the claim uses at {many:,} rows (EXPLAIN); {place}", _explain(full), "", None),
+    ]
+
+
+def _time_claims(engine: Engine, calls: int) -> list[float]:
+    """Milliseconds of each; claimed rows run from then on, and are few beside those that wait."""
+    times = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        claim = _claim(engine)
+        times.append(1000 * (time.perf_counter() - began))
+        assert claim, "no job was due"  # noqa: S101 - an empty queue measures nothing
+    return times
+
+
+def _claim(engine: Engine) -> object:
+    return claim_job(engine, worker="bench", models=["demo"], lease_seconds=3600, job_seconds=3600)
+
+
+def _explain(engine: Engine) -> str:
+    """The names of the indexes in the plan of the very statement that claims."""
+    plans: list[str] = []
+
+    def explain(connection: psycopg.Connection, cursor: object, statement: str, parameters: object, *_: object) -> None:
+        asked = cursor.connection.cursor()  # type: ignore[attr-defined]
+        asked.execute(f"EXPLAIN {statement}", parameters)
+        plans.extend(line for (line,) in asked.fetchall())
+
+    event.listen(engine, "before_cursor_execute", explain)
+    _claim(engine)
+    event.remove(engine, "before_cursor_execute", explain)
+    return ", ".join(sorted(set(re.findall(r"Index .*?(?:using|on) (jobs_\w+)", "\n".join(plans))))) or "none"
+
+
+@contextmanager
+def _queue(services: Services, rows: int, *, first: bool) -> Iterator[Engine]:
+    """A migrated database of its own with so many queued rows, analyzed as autovacuum would."""
+    name = f"claims_{rows}_{first}".lower()
+    url = services.database_url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(services.database_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    subprocess.run([sys.executable, "-m", "migrations"], env=os.environ | {"KILN_DATABASE_URL": url}, check=True)
+    spec = json.dumps(mix(1, SIZES, steps=20)[0].to_json())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(FILL, {"rows": rows, "owners": OWNERS, "first": first, "spec": spec})
+        connection.execute("VACUUM ANALYZE jobs")
+    engine = make_engine(url, name="kiln-bench")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
