@@ -1,12 +1,13 @@
 """An interactive job's latency while a thousand batch jobs fill the fake device, against the same on an idle one."""
 
 import time
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 
-from bench.fake import A_MS, B_MS, SLOTS, Job, call_seconds, mix
+from bench.fake import A_MS, B_MS, SLOTS, Job, mix
 from bench.painters import Engine
 from bench.result import Result, at_most, ratios, told
-from worker.diffusion.slots import ROWS, Width
+from worker.diffusion.slots import Width
 
 BATCH = 1000
 PERSON = Job("dpm_solver_multistep", 25, 7.5)
@@ -25,9 +26,8 @@ def _rows(width: Width, rounds: int) -> list[Result]:
         with Engine(width) as engine:
             engine.paint(PERSON)  # the first of its shape is tried out
             idle.append(_latency(engine))
-            for job in mix(BATCH, seed=turn):
-                engine.submit(job)
-            _wait_until_full(engine)
+            batch = [engine.submit(job) for job in mix(BATCH, seed=turn)]
+            wait(batch, return_when=FIRST_COMPLETED)  # by then the slots are as full as they get
             busy.append(_latency(engine))
     mode = "exact" if width.exact else "fast"
     return [
@@ -45,10 +45,3 @@ def _rows(width: Width, rounds: int) -> list[Result]:
 def _latency(engine: Engine) -> float:
     began = time.perf_counter()
     return engine.paint(PERSON) - began
-
-
-def _wait_until_full(engine: Engine) -> None:
-    """Until as many rows as there are have been used by a call or two."""
-    used, offered = engine.unet.used, engine.unet.offered
-    while engine.unet.used - used < 2 * SLOTS * ROWS or engine.unet.offered == offered:
-        time.sleep(call_seconds(SLOTS * ROWS) / 4)
