@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx2
+import psutil
 
 from bench.fake import Job
 from common.local.ports import free_ports
@@ -48,7 +50,11 @@ class LitServe:
     ) -> None:
         self._clients.shutdown(cancel_futures=True)
         self._http.close()
+        started = psutil.Process(self._server.pid).children(recursive=True) if self._server.poll() is None else []
         self._server.terminate()
+        for process in started:  # which the server leaves running
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
         self._server.wait()
 
     def submit(self, job: Job) -> "Future[float]":
