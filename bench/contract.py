@@ -117,7 +117,7 @@ def _take_slot(model: Model, spec: JobSpec, place: int) -> Slot:
         course=course,
         context=condition(model, [said])[0],
         guidance=spec.guidance_scale,
-        urgency=(place,),
+        urgency=(0, place),
         alone=False,
         state=begin(course, draw_noise(model, spec.width, spec.height, spec.seed)),
     )

@@ -66,7 +66,7 @@ class Hold:
     alone = False
 
     def __init__(self, place: int) -> None:
-        self.urgency = (place,)
+        self.urgency = (0, place)
 
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
         """It begins afresh."""
@@ -159,7 +159,7 @@ def _take_slot(model: Model, plan: Plan, seed: int) -> Slot:
         course=course,
         context=condition(model, [("blurry", "a red apple")])[0],
         guidance=7.5,
-        urgency=(seed,),
+        urgency=(0, seed),
         alone=False,
         state=begin(course, draw_noise(model, plan.side, plan.side, seed)),
     )

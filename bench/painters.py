@@ -29,13 +29,13 @@ class Painter(Protocol):
 
 
 class Engine:
-    """The engine as a worker has it: two seats more than slots, a thread for each, and one that owns the device."""
+    """The engine as a worker has it: seats for half as many jobs again as slots, and a thread that owns the device."""
 
     def __init__(self, width: Width) -> None:
         self.unet = Unet(width.slots)
         self._model = make_model(self.unet)
         self._device = Device(width)
-        self._seats = ThreadPoolExecutor(width.slots + 2)
+        self._seats = ThreadPoolExecutor(width.slots + max(2, width.slots // 2))
         self._arrivals = itertools.count()
         self._stopping = threading.Event()
 
@@ -48,6 +48,7 @@ class Engine:
         self._stopping.set()
         self._seats.shutdown(cancel_futures=True)
         self._device.close()
+        self._device._thread.join()  # torch aborts a program that ends while a thread is in its code
 
     def submit(self, job: Job) -> "Future[float]":
         return self._seats.submit(self.paint, job, lane=1, place=next(self._arrivals))
