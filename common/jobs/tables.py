@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -136,4 +137,20 @@ workers = Table(
     Column("figures", JSONB, nullable=False, server_default="{}"),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    CheckConstraint(
+        "cardinality(scopes) > 0 AND scopes <@ ARRAY['submit', 'read', 'admin']", name="api_keys_scopes_known"
+    ),
 )
