@@ -1,46 +1,54 @@
-"""Who may call: a request in, the owner of what it asks for out; Unauthorized or Forbidden otherwise."""
+"""Who may call: a request in, the owner of what it asks for out; Unauthorized, Forbidden or RateLimited otherwise.
 
-import hmac
+Keys are made by ``kiln keys create`` and lie in the database. Until the first one is made, clients on this machine
+are served without, as one owner; from then on every call needs one, also when all are revoked.
+"""
+
 import ipaddress
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from api.keyring import Keyring
+from api.limit import Limiter
 from common.errors import Forbidden, Unauthorized
-from common.settings import Settings
+from common.jobs.keys import ApiKey, Scope
 
 LOCAL_OWNER = "local"
 
 
-async def authenticate(request: Request) -> str:
-    """The caller's owner name. A dependency of every /v1 route."""
-    settings: Settings = request.app.state.kiln.settings
-    if not settings.api_keys:
-        await require_loopback(request)
-        return LOCAL_OWNER
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    owner = _owner_of(key, settings) if scheme.lower() == "bearer" else None
-    if owner is None:
-        raise Unauthorized("this deployment needs the header Authorization: Bearer <API key>, and knows no such key")
+def requires(scope: Scope) -> Callable[[Request], Awaitable[str]]:
+    """A dependency that gives the caller's owner name, if the caller may do what ``scope`` stands for."""
+
+    async def owner(request: Request) -> str:
+        keyring: Keyring = request.app.state.kiln.keyring
+        if not await keyring.in_use():
+            _require_loopback(request)
+            return LOCAL_OWNER
+        key = await _authenticate(request, keyring)
+        if not key.allows(scope):
+            raise Forbidden(f"this key lacks the scope {scope}")
+        return key.owner
+
     return owner
 
 
-async def require_loopback(request: Request) -> None:
-    """Refuse other machines while no API keys are set, and web pages that renamed themselves to this address."""
-    if request.app.state.kiln.settings.api_keys:
-        return
+async def _authenticate(request: Request, keyring: Keyring) -> ApiKey:
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    key = await keyring.verify(text) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise Unauthorized("this deployment needs the header Authorization: Bearer <API key>, and knows no such key")
+    limiter: Limiter = request.app.state.kiln.limiter
+    await limiter.count(key.id)
+    return key
+
+
+def _require_loopback(request: Request) -> None:
+    """Refuse other machines while there are no keys, and web pages that renamed themselves to this address."""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     if not (request.client and _is_loopback(request.client.host) and (host == "localhost" or _is_loopback(host))):
-        raise Forbidden("no API keys are set (KILN_API_KEYS), so only clients on this machine are served")
-
-
-def _owner_of(key: str, settings: Settings) -> str | None:
-    """Compares with every key, each in constant time, so that timing tells nothing about any of them."""
-    found = None
-    for owner, secret in settings.api_keys.items():
-        if hmac.compare_digest(secret.get_secret_value().encode(), key.encode()):
-            found = owner
-    return found
+        raise Forbidden("no API key was made yet (kiln keys create), so only clients on this machine are served")
 
 
 def _is_loopback(host: str) -> bool:

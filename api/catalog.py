@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.kiln import KilnDep, Owner
+from api.kiln import KilnDep, Reader
 from api.resolve import defaults, model_entry
 from common.ids import show_id
 from common.jobs.outlook import depth
@@ -22,7 +22,7 @@ def _list(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @router.get("/models")
-def models(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
+def models(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """The models that jobs can name, where their parts come from, and whether a live worker has them."""
     live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds)
     served = {model for worker in live if worker.state == "ready" for model in worker.models}
@@ -45,7 +45,7 @@ def models(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
 
 
 @router.get("/styles")
-def styles(owner: Owner) -> dict[str, Any]:
+def styles(owner: Reader) -> dict[str, Any]:
     """The styles, with the words that each puts around a prompt."""
     return _list(
         [
@@ -62,7 +62,7 @@ def styles(owner: Owner) -> dict[str, Any]:
 
 
 @router.get("/schedulers")
-def schedulers(owner: Owner) -> dict[str, Any]:
+def schedulers(owner: Reader) -> dict[str, Any]:
     """The schedulers, with the U-Net evaluations that 20 steps cost."""
     return _list(
         [{"id": name, "object": "scheduler", "evaluations_of_20_steps": evaluations(name, 20)} for name in SCHEDULERS]
@@ -70,7 +70,7 @@ def schedulers(owner: Owner) -> dict[str, Any]:
 
 
 @router.get("/defaults")
-def show_defaults(kiln: KilnDep, owner: Owner, model: str | None = None) -> dict[str, Any]:
+def show_defaults(kiln: KilnDep, owner: Reader, model: str | None = None) -> dict[str, Any]:
     """What a job gets for each field that it leaves out, and a prompt to begin with."""
     name = model or kiln.settings.model
     model_entry(kiln.settings, name)
@@ -78,7 +78,7 @@ def show_defaults(kiln: KilnDep, owner: Owner, model: str | None = None) -> dict
 
 
 @router.get("/queue")
-def queue(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
+def queue(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """How many jobs of all owners wait and run in each lane."""
     lanes = {
         lane: {"queued": now.queued, "running": now.running, "oldest_seconds": round(now.oldest_seconds, 1)}
@@ -88,7 +88,7 @@ def queue(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
 
 
 @router.get("/workers")
-def workers(kiln: KilnDep, owner: Owner) -> dict[str, Any]:
+def workers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """The workers that gave a sign of life within the lease time, as they were at ``seen_at``.
 
     ``slots`` pictures share a U-Net call, of the ``pictures`` that could; null where a worker does not say.

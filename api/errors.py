@@ -13,8 +13,6 @@ from common.errors import FieldError, InvalidRequest, KilnError, MalformedBody
 
 log = structlog.get_logger()
 
-RETRY_AFTER_SECONDS = 2
-
 
 def install(app: FastAPI) -> None:
     """Answer every error of ``app`` as a problem, ours and the framework's."""
@@ -23,7 +21,8 @@ def install(app: FastAPI) -> None:
     def tell(request: Request, error: KilnError) -> JSONResponse:
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("request failed", code=error.code, reason=error.detail, path=request.url.path)
-        return problem(request, error.status, error.code, error.detail, error.errors, retryable=error.retryable)
+        retry_after = error.retry_after if error.retryable else None
+        return problem(request, error.status, error.code, error.detail, error.errors, retry_after=retry_after)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -50,7 +49,7 @@ def problem(
     detail: str,
     errors: tuple[FieldError, ...] = (),
     *,
-    retryable: bool = False,
+    retry_after: int | None = None,
 ) -> JSONResponse:
     """One problem as a response. A final one says so to clients that would otherwise repeat 409, 429 and 5xx."""
     body = Problem(
@@ -68,7 +67,7 @@ def problem(
             "code": code,
         },
     )
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if retryable else {"x-should-retry": "false"}
+    headers = {"x-should-retry": "false"} if retry_after is None else {"Retry-After": str(retry_after)}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")

@@ -12,10 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.access import require_loopback
+from api.access import requires
 from api.kiln import Kiln, KilnDep
 from common.db import check_database
 from common.errors import KilnError
+from common.jobs.keys import Scope
 from common.jobs.outlook import depth
 from common.jobs.workers import Worker, list_workers
 
@@ -72,7 +73,7 @@ def readyz(kiln: KilnDep) -> JSONResponse:
     return JSONResponse(body, 200 if ready else 503)
 
 
-@router.get("/metrics", dependencies=[Depends(require_loopback)], response_class=PlainTextResponse)
+@router.get("/metrics", dependencies=[Depends(requires(Scope.ADMIN))], response_class=PlainTextResponse)
 def metrics(kiln: KilnDep) -> Response:
     """Prometheus metrics: this process's, and those of queue and workers as the database has them now."""
     queue = CollectorRegistry()

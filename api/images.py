@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from api import schemas
-from api.kiln import KilnDep, Owner
+from api.kiln import KilnDep, Reader
 from api.views import show_image
 from common.errors import NotFound
 from common.ids import parse_id
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 @router.get("", response_model=schemas.Page[schemas.Image])
 def index(
     kiln: KilnDep,
-    owner: Owner,
+    owner: Reader,
     min_clip_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     sort: Annotated[Literal["-id", "-clip_score"], Query(description="newest first, or best first")] = "-id",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -46,7 +46,7 @@ def index(
 def content(
     image_id: str,
     kiln: KilnDep,
-    owner: Owner,
+    owner: Reader,
     proxy: Annotated[bool, Query(description="stream through the API instead of redirecting")] = False,
 ) -> Response:
     """The picture's bytes."""

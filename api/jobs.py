@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
-from api.kiln import Kiln, KilnDep, Owner
+from api.kiln import Kiln, KilnDep, Reader, Submitter
 from api.resolve import ask_again, resolve
 from api.views import show_job
 from common.errors import NotFound, Unavailable
@@ -38,7 +38,7 @@ async def create(
     request: Request,
     response: Response,
     kiln: KilnDep,
-    owner: Owner,
+    owner: Submitter,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> schemas.Job:
@@ -52,7 +52,7 @@ async def create(
 def index(
     request: Request,
     kiln: KilnDep,
-    owner: Owner,
+    owner: Reader,
     status: Status | None = None,
     batch_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -72,13 +72,13 @@ def index(
 
 
 @router.get("/{job_id}", response_model=schemas.Job)
-def show(job_id: str, request: Request, kiln: KilnDep, owner: Owner) -> schemas.Job:
+def show(job_id: str, request: Request, kiln: KilnDep, owner: Reader) -> schemas.Job:
     """One job as it stands."""
     return _show(request, kiln, _find(kiln, owner, parse_id("job", job_id)))
 
 
 @router.post("/{job_id}/cancel", response_model=schemas.Job)
-def cancel(job_id: str, request: Request, kiln: KilnDep, owner: Owner) -> schemas.Job:
+def cancel(job_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> schemas.Job:
     """Cancel a job: at once while it waits, at its next step while it runs. A finished one stays as it is."""
     key = parse_id("job", job_id)
     owners.cancel_job(kiln.engine, owner, key)
@@ -91,7 +91,7 @@ async def retry(
     request: Request,
     response: Response,
     kiln: KilnDep,
-    owner: Owner,
+    owner: Submitter,
     overrides: schemas.Overrides | None = None,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
@@ -108,7 +108,7 @@ async def retry(
 
 
 @router.delete("/{job_id}", status_code=204)
-def delete(job_id: str, kiln: KilnDep, owner: Owner) -> None:
+def delete(job_id: str, kiln: KilnDep, owner: Submitter) -> None:
     """Delete a finished job, its pictures included."""
     keys = owners.delete_job(kiln.engine, owner, parse_id("job", job_id))
     if keys is None:
@@ -118,7 +118,12 @@ def delete(job_id: str, kiln: KilnDep, owner: Owner) -> None:
 
 def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:
     """Commit, then ring: a bell that fails loses nothing, for the row is the truth and the sweeper rings again."""
-    receipt = submit_job(kiln.engine, submission, max_queued=kiln.settings.max_queued)
+    receipt = submit_job(
+        kiln.engine,
+        submission,
+        max_queued=kiln.settings.max_queued,
+        max_queued_per_owner=kiln.settings.max_queued_per_owner,
+    )
     due = submission.not_before is None
     if due and not receipt.replayed and not kiln.doorbell.ring(submission.spec.model):
         with suppress(Unavailable):  # then the sweeper rings half a minute later than it could

@@ -7,7 +7,10 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from api import access
+from api.keyring import Keyring
+from api.limit import Limiter
 from common.db import make_engine
+from common.jobs.keys import Scope
 from common.objects import Objects
 from common.queue import Doorbell
 from common.settings import Settings
@@ -21,15 +24,21 @@ class Kiln:
     engine: Engine
     doorbell: Doorbell
     objects: Objects
+    keyring: Keyring
+    limiter: Limiter
 
 
 def connect(settings: Settings) -> Kiln:
     """Make the connections; none of them is opened before it is used."""
+    engine = make_engine(settings.database_url.get_secret_value(), name="kiln-api")
+    broker_url = settings.broker_url.get_secret_value()
     return Kiln(
         settings=settings,
-        engine=make_engine(settings.database_url.get_secret_value(), name="kiln-api"),
-        doorbell=Doorbell(settings.broker_url.get_secret_value()),
+        engine=engine,
+        doorbell=Doorbell(broker_url),
         objects=Objects.from_settings(settings),
+        keyring=Keyring(engine),
+        limiter=Limiter(broker_url, settings.requests_per_minute),
     )
 
 
@@ -39,4 +48,5 @@ async def _current(request: Request) -> Kiln:
 
 
 KilnDep = Annotated[Kiln, Depends(_current)]
-Owner = Annotated[str, Depends(access.authenticate)]
+Reader = Annotated[str, Depends(access.requires(Scope.READ))]
+Submitter = Annotated[str, Depends(access.requires(Scope.SUBMIT))]

@@ -21,13 +21,13 @@ DESCRIPTION = "An asynchronous job queue for text-to-image diffusion: load it in
 
 MEANINGS = {
     400: "the body is not JSON",
-    401: "no API key, or an unknown one",
-    403: "not a client of this machine, and no API keys are set",
+    401: "no API key, or one that is unknown, revoked or expired",
+    403: "the API key lacks a scope; or there are no keys, and this is not a client of this machine",
     404: "there is no such thing, or it is somebody else's",
     409: "not in this state",
     413: "the body is too long",
     422: "a field is not acceptable; errors names it",
-    429: "the queue is full",
+    429: "the queue is full, or the API key made too many requests; Retry-After says when to try again",
     503: "a service is down; try again",
 }
 PROBLEM = {"application/problem+json": {"schema": schemas.Problem.model_json_schema()}}
@@ -43,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(_make_bucket, app.state.kiln)
         yield
+        await app.state.kiln.limiter.close()
         app.state.kiln.engine.dispose()
 
     app = FastAPI(title="Kiln", version=version("kiln"), description=DESCRIPTION, lifespan=lifespan, responses=PROBLEMS)

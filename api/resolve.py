@@ -70,9 +70,11 @@ def resolve(
     values["style"] = resolve_style(values["style"])
     if values["seed"] is None:
         values["seed"] = secrets.randbelow(MAX_SEED + 1)
+    spec = JobSpec(**{name: values[name] for name in JobSpec.__dataclass_fields__})
+    _check_cost(spec, settings.max_cost)
     return Submission(
         owner=owner,
-        spec=JobSpec(**{name: values[name] for name in JobSpec.__dataclass_fields__}),
+        spec=spec,
         fingerprint=_fingerprint(request),
         lane=Lane(values["lane"]),
         priority=values["priority"],
@@ -148,6 +150,18 @@ def _check_times(values: dict[str, Any]) -> list[FieldError]:
     if not_before is not None and deadline <= not_before:
         return [FieldError("/deadline", "must be after not_before")]
     return []
+
+
+def _check_cost(spec: JobSpec, most: int) -> None:
+    """Raise InvalidRequest where the job's pixels times U-Net evaluations, over all its pictures, are too many."""
+    cost = spec.width * spec.height * spec.evaluations
+    if cost > most:
+        detail = (
+            f"makes the job cost {cost}: width x height x num_images x {spec.evaluations // spec.num_images} "
+            f"evaluations of num_inference_steps; it may cost {most}"
+        )
+        fields = ("width", "height", "num_images", "num_inference_steps")
+        raise InvalidRequest(f"the job {detail[4:]}", tuple(FieldError(f"/{field}", detail) for field in fields))
 
 
 def _plain_text(field: str, text: str, longest: int) -> list[FieldError]:

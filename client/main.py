@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
-from client import doctor, generate, jobs, models, up
+from client import doctor, generate, jobs, keys, models, up
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed, was canceled or expired, or a check failed; "
@@ -43,3 +43,4 @@ EXAMPLES: dict[Callable[..., None], str] = {
 for command, example in EXAMPLES.items():
     app.command(command.__name__, epilog=f"Example: {example}")(command)
 app.add_typer(models.models_app, name="models", no_args_is_help=True)
+app.add_typer(keys.keys_app, name="keys", no_args_is_help=True)

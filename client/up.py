@@ -13,7 +13,7 @@ from rich.table import Table
 
 from client.api import Kiln
 from client.generate import finish
-from client.output import Output
+from client.output import Output, answering
 from client.pictures import Target
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ def up(
 
 def demo(home: Home = DEFAULT_HOME, model: Model = None, postgres: Postgres = None) -> None:
     """Start Kiln, paint one picture through its API into kiln-demo-0.png, and stop everything again."""
-    output = Output(as_json=False)
-    output.note("Starting PostgreSQL, broker, storage, API, sweeper and one worker…")
-    with (
-        _kiln(output, home, port=0, workers=1, model=model, postgres=postgres) as stack,
-        Kiln(stack.api_url, stack.api_key) as kiln,
-    ):
-        prompt = kiln.defaults()["prompt"]
-        output.note(f"Painting: {prompt}")
-        finish(kiln, kiln.submit(prompt), Target(Path.cwd(), DEMO_STEM), output)
+    with answering(as_json=False) as output:
+        output.note("Starting PostgreSQL, broker, storage, API, sweeper and one worker…")
+        with (
+            _kiln(output, home, port=0, workers=1, model=model, postgres=postgres) as stack,
+            Kiln(stack.api_url, stack.api_key) as kiln,
+        ):
+            prompt = kiln.defaults()["prompt"]
+            output.note(f"Painting: {prompt}")
+            finish(kiln, kiln.submit(prompt), Target(Path.cwd(), DEMO_STEM), output)
 
 
 @contextmanager

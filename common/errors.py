@@ -17,6 +17,7 @@ class KilnError(Exception):
     code = "internal_error"
     status = 500
     retryable = False
+    retry_after = 2  # seconds, where trying again can help
 
     def __init__(self, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail)
@@ -39,13 +40,13 @@ class MalformedBody(KilnError):
 
 
 class Unauthorized(KilnError):
-    """No API key, or a wrong one."""
+    """No API key, or one that is unknown, revoked or expired; the answer is the same."""
 
     code, status = "unauthorized", 401
 
 
 class Forbidden(KilnError):
-    """This caller may not call: not a loopback client, and no API keys are set."""
+    """This caller may not do this: its key lacks the scope; or there are no keys, and it is not on this machine."""
 
     code, status = "forbidden", 403
 
@@ -81,9 +82,19 @@ class IdempotencyMismatch(KilnError):
 
 
 class QueueFull(KilnError):
-    """The queue holds as many jobs as it may."""
+    """The queue holds as many jobs as it may, or as many of this owner."""
 
     code, status, retryable = "queue_full", 429, True
+
+
+class RateLimited(KilnError):
+    """The key made as many requests as it may in a minute."""
+
+    code, status, retryable = "rate_limited", 429, True
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Unavailable(KilnError):

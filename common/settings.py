@@ -51,11 +51,6 @@ class Settings(ModelSettings, DatabaseSettings):
     s3_bucket: str = Field(default="kiln", description="bucket of the pictures; made when missing")
     s3_region: str = Field(default="us-east-1", description="S3 region name")
 
-    # Who may call
-    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
-        default={}, description="owner:key pairs, separated by commas; unset: only loopback clients are served"
-    )
-
     # What can be asked for
     model: str = Field(default="demo", description="model of jobs that name none")
     max_prompt_characters: int = Field(default=2000, description="characters of a prompt")
@@ -67,7 +62,16 @@ class Settings(ModelSettings, DatabaseSettings):
     max_images: int = Field(default=8, description="pictures of one job")
     max_metadata: int = Field(default=16, description="metadata pairs of one job")
     max_body_bytes: int = Field(default=1 << 20, description="bytes of a request body")
+    max_cost: int = Field(
+        default=8 * 1024 * 1024 * 250, description="width x height x U-Net evaluations of all pictures of one job"
+    )
     max_queued: int = Field(default=1_000_000, description="queued jobs in all; beyond it new ones get 429")
+    max_queued_per_owner: int = Field(
+        default=100_000, description="queued jobs of one owner; beyond it new ones get 429"
+    )
+    requests_per_minute: int = Field(
+        default=1200, ge=1, description="requests of one API key in a minute; beyond it they get 429"
+    )
     presign_seconds: int = Field(default=900, description="life of a presigned picture URL")
 
     # How workers run
@@ -113,16 +117,11 @@ class Settings(ModelSettings, DatabaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        """Accept ``a,b`` for KILN_SERVE and ``owner:key,owner:key`` for KILN_API_KEYS."""
+    def _split_list(cls, values: dict[str, object]) -> dict[str, object]:
+        """Accept ``a,b`` for KILN_SERVE."""
         split = dict(values)
         if isinstance(serve := split.get("serve"), str):
             split["serve"] = [name.strip() for name in serve.split(",") if name.strip()]
-        if isinstance(keys := split.get("api_keys"), str):
-            pairs = [pair.strip().partition(":") for pair in keys.split(",") if pair.strip()]
-            if any(not owner or not key for owner, _, key in pairs):
-                raise ValueError("KILN_API_KEYS must read owner:key,owner:key")
-            split["api_keys"] = {owner: key for owner, _, key in pairs}
         return split
 
     @model_validator(mode="after")

@@ -39,8 +39,6 @@ def environment(settings: Settings) -> dict[str, str]:
         match value:
             case SecretStr():
                 text = value.get_secret_value()
-            case dict() if name == "api_keys":
-                text = ",".join(f"{owner}:{key.get_secret_value()}" for owner, key in value.items())
             case list():
                 text = ",".join(value)
             case _:

@@ -42,18 +42,23 @@ class Receipt:
     replayed: bool
 
 
-def submit_job(engine: Engine, submission: Submission, *, max_queued: int) -> Receipt:
+def submit_job(
+    engine: Engine, submission: Submission, *, max_queued: int, max_queued_per_owner: int | None = None
+) -> Receipt:
     """Insert the job and commit.
 
-    Raises IdempotencyMismatch where the key stands for another request, QueueFull at ``max_queued`` queued jobs,
-    Unavailable where the database is down. Nothing is stored then.
+    Raises IdempotencyMismatch where the key stands for another request, QueueFull at ``max_queued`` queued jobs
+    or ``max_queued_per_owner`` of this owner (None: no limit of its own), Unavailable where the database is down.
+    Nothing is stored then. Jobs submitted at the same moment do not see each other, and may pass a limit together.
     """
     with transaction(engine) as connection:
-        inserted = _insert(connection, submission, max_queued)
+        inserted = _insert(connection, submission, max_queued, max_queued_per_owner or max_queued)
         if inserted is None:
             return Receipt(_first_under_key(connection, submission), replayed=True)
         if inserted.full:
             raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
+        if inserted.owner_full:
+            raise QueueFull(f"your share of the queue is full: {max_queued_per_owner} jobs of yours are waiting")
         return Receipt(inserted.id, replayed=False)
 
 
@@ -63,9 +68,12 @@ def unheard(engine: Engine, job_id: UUID) -> None:
         connection.execute(update(jobs).where(jobs.c.id == job_id, is_queued).values(published_at=None))
 
 
-def _insert(connection: Connection, submission: Submission, max_queued: int) -> Row[Any] | None:
-    """The new job's id, and whether the queue was full; None where the owner has used this idempotency key already."""
-    last_allowed = select(jobs.c.id).where(is_queued).offset(max_queued - 1).limit(1).scalar_subquery()
+def _insert(
+    connection: Connection, submission: Submission, max_queued: int, max_queued_per_owner: int
+) -> Row[Any] | None:
+    """The new job's id, and what was full; None where the owner has used this idempotency key already."""
+    # Both lanes by name, for the index begins with the lane
+    own = is_queued & jobs.c.lane.in_(list(Lane)) & (jobs.c.owner == submission.owner)
     statement = (
         insert(jobs)
         .values(
@@ -88,9 +96,18 @@ def _insert(connection: Connection, submission: Submission, max_queued: int) -> 
             progress_total=submission.spec.evaluations,
         )
         .on_conflict_do_nothing(constraint="jobs_idempotency")
-        .returning(jobs.c.id, last_allowed.is_not(None).label("full"))
+        .returning(
+            jobs.c.id,
+            _reached(is_queued, max_queued).label("full"),
+            _reached(own, max_queued_per_owner).label("owner_full"),
+        )
     )
     return connection.execute(statement).one_or_none()
+
+
+def _reached(waiting: ColumnElement[bool], limit: int) -> ColumnElement[bool]:
+    """Whether so many jobs were ``waiting`` before this statement."""
+    return select(jobs.c.lane).where(waiting).offset(limit - 1).limit(1).exists()
 
 
 def _next_turn(owner: str, lane: Lane) -> ColumnElement[int]:

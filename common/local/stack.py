@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+from sqlalchemy import Engine
 
+from common.db import make_engine
+from common.jobs.workers import list_workers
 from common.local import children
 from common.local.children import Child, LocalServiceError
 from common.local.ports import free_ports
@@ -22,7 +25,7 @@ READY_SECONDS = 120  # the first import of torch from a cold disk takes its time
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running Kiln: where it answers, a key it takes (None: it asks for none), and the processes it consists of."""
+    """A running Kiln: where it answers, the key of KILN_API_KEY, and the processes it consists of."""
 
     api_url: str
     api_key: str | None
@@ -61,7 +64,7 @@ def running_stack(
         _go([migrations], environment)
         migrations.wait_until(lambda: migrations.process.poll() == 0, seconds=READY_SECONDS)
         _go(started, environment)
-        made = Stack(f"http://127.0.0.1:{port}", _first_key(settings), services, started)
+        made = Stack(f"http://127.0.0.1:{port}", os.environ.get("KILN_API_KEY"), services, started)
         _wait_until_ready(made, api, fleet)
         stack.enter_context(_run_file(home, made, settings.s3_bucket))
         yield made
@@ -88,9 +91,14 @@ def _go(waiting: Sequence[Child], environment: dict[str, str]) -> None:
 
 def _wait_until_ready(made: Stack, api: Child, fleet: Sequence[Child]) -> None:
     """Raises LocalServiceError where the API or a worker ends, or is not ready in time."""
-    api.wait_until(lambda: _answer(made, "/readyz") is not None, seconds=READY_SECONDS)
-    for worker in fleet:
-        worker.wait_until(lambda pid=worker.process.pid: _is_ready(made, pid), seconds=READY_SECONDS)  # type: ignore[misc]
+    api.wait_until(lambda: _answers(made.api_url), seconds=READY_SECONDS)
+    engine = make_engine(made.services.database_url, name="kiln-up", pool_size=1)
+    try:
+        for worker in fleet:
+            pid = worker.process.pid
+            worker.wait_until(lambda pid=pid: pid in _ready_workers(engine), seconds=READY_SECONDS)  # type: ignore[misc]
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -134,22 +142,18 @@ def _run_file(home: Path, made: Stack, bucket: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _first_key(settings: Settings) -> str | None:
-    return next((key.get_secret_value() for key in settings.api_keys.values()), None)
+def _ready_workers(engine: Engine) -> set[int]:
+    """Process ids of the workers that say they are ready: a worker's id is host:pid:random.
+
+    Read from the database, for the API may ask for a key, and nobody but its owner has one.
+    """
+    live = list_workers(engine, alive_seconds=READY_SECONDS)
+    return {int(worker.id.split(":")[-2]) for worker in live if worker.state == "ready"}
 
 
-def _is_ready(made: Stack, pid: int) -> bool:
-    """Has the worker of this process id said that it is ready? Its id is host:pid:random."""
-    answer = _answer(made, "/v1/workers")
-    workers = answer.json()["data"] if answer else []
-    return any(worker["state"] == "ready" and worker["id"].split(":")[-2] == str(pid) for worker in workers)
-
-
-def _answer(made: Stack, path: str) -> httpx2.Response | None:
-    """The API's answer where it is 200."""
-    headers = {"Authorization": f"Bearer {made.api_key}"} if made.api_key else {}
+def _answers(url: str) -> bool:
+    """Whether the API says that it can work."""
     try:
-        answer = httpx2.get(f"{made.api_url}{path}", timeout=5, headers=headers, trust_env=False)
+        return httpx2.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200
     except httpx2.HTTPError:
-        return None
-    return answer if answer.status_code == 200 else None
+        return False

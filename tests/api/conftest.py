@@ -21,13 +21,13 @@ from tests.processes import running_api
 class Api:
     """A client of one API server, with the server's own database, broker and bucket at hand."""
 
-    def __init__(self, base_url: str, settings: Settings, **headers: str) -> None:
+    def __init__(self, base_url: str, settings: Settings) -> None:
         self.base_url = base_url
         self.settings = settings
         self.engine: Engine = make_engine(settings.database_url.get_secret_value(), name="kiln-test")
         self.objects = Objects.from_settings(settings)
         self._broker = redis.Redis.from_url(settings.broker_url.get_secret_value())
-        self._http = httpx2.Client(base_url=base_url, timeout=60, headers=headers)
+        self._http = httpx2.Client(base_url=base_url, timeout=60)
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         return self._http.request(method, path, **options)
@@ -37,6 +37,10 @@ class Api:
 
     def post(self, path: str, **options: Any) -> httpx2.Response:
         return self.request("POST", path, **options)
+
+    def use(self, key: str) -> None:
+        """Send this API key from now on."""
+        self._http.headers["Authorization"] = f"Bearer {key}"
 
     def messages(self) -> int:
         return int(self._broker.llen(queue_name("demo")))  # type: ignore[arg-type] - redis types both of its clients
@@ -71,6 +75,13 @@ class Api:
         self._http.close()
         self._broker.close()
         self.engine.dispose()
+
+
+def calls(api: Api, *, job_id: str = f"job_{'0' * 32}", image_id: str = f"img_{'0' * 32}") -> list[tuple[str, str]]:
+    """Every method and path that the server documents, with these ids filled in: a new route is among them."""
+    paths = httpx2.get(f"{api.base_url}/openapi.json").json()["paths"]
+    ids = {"job_id": job_id, "image_id": image_id}
+    return [(method.upper(), path.format(**ids)) for path, methods in paths.items() for method in methods]
 
 
 @pytest.fixture(scope="module")

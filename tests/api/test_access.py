@@ -1,105 +1,131 @@
-"""Who may call, and what they see of each other: nothing."""
+"""Who may call: which keys are good, what each is for, and until when."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 
-from common.jobs.workers import record_worker
+from api.keyring import CACHE_SECONDS
+from common.jobs.keys import Scope, create_key, list_keys, revoke_key
 from common.settings import Settings
-from tests.api.conftest import Api
-from tests.jobs.make import claimed
-from tests.processes import changed, running_api
-
-KEYS = {"ann": SecretStr("ann-secret"), "bob": SecretStr("bob-secret")}
+from tests.api.conftest import Api, calls
+from tests.processes import changed, running_api, wait_for
 
 
 @pytest.fixture(scope="module")
-def guarded(
-    module_settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Settings, Path]]:
-    settings = changed(module_settings, api_keys=KEYS)
+def guarded(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Path]]:
+    """A server whose database has a key, seen by an admin; and its log."""
     log = tmp_path_factory.mktemp("api") / "api.log"
-    with running_api(settings, log=log) as base_url:
-        yield base_url, settings, log
+    with running_api(module_settings, log=log) as base_url:
+        api = Api(base_url, module_settings)
+        api.objects.ensure_bucket()
+        api.use(create_key(api.engine, "root", [Scope.ADMIN])[0])
+        yield api, log
+        api.close()
 
 
 @pytest.fixture
-def ann(guarded: tuple[str, Settings, Path]) -> Iterator[Api]:
-    api = Api(guarded[0], guarded[1], Authorization="Bearer ann-secret")
-    yield api
-    api.close()
+def admin(guarded: tuple[Api, Path]) -> Api:
+    return guarded[0]
 
 
-@pytest.fixture
-def bob(guarded: tuple[str, Settings, Path]) -> Iterator[Api]:
-    api = Api(guarded[0], guarded[1], Authorization="Bearer bob-secret")
-    yield api
-    api.close()
-
-
-@pytest.mark.parametrize(
-    "header", [None, "Bearer nope", "Bearer", "Basic ann-secret", "Bearer ann-secret2", "Bearer é"]
-)
-def test_without_a_known_key_nothing_is_served(ann: Api, header: str | None) -> None:
-    headers = {} if header is None else {"Authorization": header.encode()}
-    for path in ("/v1/jobs", "/v1/models", "/v1/queue", "/v1/workers", "/v1/images"):
-        answer = httpx2.get(ann.base_url + path, headers=headers)
+def test_every_key_that_is_not_good_is_the_same_401(admin: Api, guarded: tuple[Api, Path]) -> None:
+    good, _ = create_key(admin.engine, "ann", list(Scope))
+    revoked, kept = create_key(admin.engine, "ann", list(Scope))
+    revoke_key(admin.engine, kept.id)
+    expired, _ = create_key(admin.engine, "ann", list(Scope), expires_in=timedelta(0))
+    unknown = f"kiln_{'0' * 12}_{'0' * 64}"
+    forged = good[:-1] + ("0" if good[-1] != "0" else "1")
+    assert status(admin, f"Bearer {good}") == status(admin, f"bearer {good}") == 200
+    headers = [f"Bearer {key}" for key in (revoked, expired, unknown, forged, "é", "x" * 10_000)]
+    bodies = set()
+    for header in [None, "Bearer", good, f"Basic {good}", *headers]:
+        with admin.nothing_changes():
+            answer = httpx2.post(f"{admin.base_url}/v1/jobs", json={"prompt": "a"}, headers=sent(header))
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
-    with ann.nothing_changes():
-        answer = httpx2.post(ann.base_url + "/v1/jobs", json={"prompt": "a"}, headers=headers)
-        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        bodies.add(answer.text.replace(answer.headers["x-request-id"], ""))
+    assert len(bodies) == 1
+    told = guarded[1].read_text() + bodies.pop()
+    for key in (good, revoked, expired, forged):
+        assert key.rpartition("_")[2] not in told
 
 
-def test_another_owners_job_is_404_like_one_that_never_was(ann: Api, bob: Api) -> None:
-    job = ann.post("/v1/jobs", json={"prompt": "a"}).json()["id"]
-    never = "job_" + "0" * 32
-    calls = [("GET", "/v1/jobs/{}"), ("POST", "/v1/jobs/{}/cancel"), ("POST", "/v1/jobs/{}/retry")]
-    for method, path in [*calls, ("DELETE", "/v1/jobs/{}")]:
-        theirs, unknown = bob.request(method, path.format(job)), bob.request(method, path.format(never))
-        assert (theirs.status_code, unknown.status_code) == (404, 404)
-        assert without_names(theirs, job) == without_names(unknown, never)
-    assert bob.get("/v1/jobs").json()["data"] == []
-    assert ann.get(f"/v1/jobs/{job}").json()["status"] == "queued"
+def test_a_key_does_what_its_scopes_say_on_every_route_and_403_names_what_it_lacks(admin: Api) -> None:
+    keys = {scope: create_key(admin.engine, "ann", [scope])[0] for scope in (Scope.SUBMIT, Scope.READ)}
+    seen = set()
+    for method, path in calls(admin):
+        needed = Scope.ADMIN if path == "/metrics" else Scope.READ if method == "GET" else Scope.SUBMIT
+        body = {"json": {"prompt": "a", "not_before": "2099-01-01T00:00:00Z"}} if method == "POST" else {}
+        anonymous = httpx2.request(method, admin.base_url + path, **body)
+        if path in ("/healthz", "/readyz"):
+            assert anonymous.status_code == 200
+            continue
+        assert anonymous.status_code == 401, (method, path)
+        for has, key in keys.items():
+            answer = httpx2.request(method, admin.base_url + path, headers=sent(f"Bearer {key}"), **body)
+            if has is needed:
+                assert answer.status_code in (200, 202, 404), (method, path, answer.text)
+            else:
+                assert answer.status_code == 403, (method, path)
+                assert answer.json()["detail"] == f"this key lacks the scope {needed}"
+        assert admin.request(method, path, **body).status_code in (200, 202, 404)
+        seen.add(needed)
+    assert seen == set(Scope)
 
 
-def test_a_worker_names_to_each_owner_only_their_own_running_jobs(ann: Api, bob: Api) -> None:
-    ann.empty()
-    record_worker(ann.engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={"slots": 4})
-    jobs = {api: api.post("/v1/jobs", json={"prompt": "a"}).json()["id"] for api in (ann, bob)}
-    for _ in jobs:
-        claimed(ann.engine, "w1")
-    ann.post("/v1/jobs", json={"prompt": "one that waits"})
-
-    for api, other in ((ann, bob), (bob, ann)):
-        (worker,) = api.get("/v1/workers").json()["data"]
-        assert (worker["slots"], worker["running"], worker["jobs"]) == (4, 2, [jobs[api]])
-        theirs = UUID(jobs[other].removeprefix("job_"))
-        for path in ("/v1/workers", "/metrics", "/readyz"):
-            told = api.get(path).text
-            assert theirs.hex not in told
-            assert str(theirs) not in told
+def test_a_key_that_is_revoked_while_it_is_used_is_refused_within_the_seconds_that_are_promised(admin: Api) -> None:
+    key, kept = create_key(admin.engine, "ann", [Scope.READ])
+    assert status(admin, f"Bearer {key}") == 200
+    revoke_key(admin.engine, kept.id)
+    wait_for("refusal", lambda: status(admin, f"Bearer {key}") == 401, seconds=CACHE_SECONDS + 3)
 
 
-def without_names(answer: httpx2.Response, job: str) -> dict[str, object]:
-    return {k: str(v).replace(job, "") for k, v in answer.json().items() if k != "request_id"}
+def test_use_of_a_key_is_seen_and_refused_use_is_not(admin: Api) -> None:
+    key, kept = create_key(admin.engine, "ann", [Scope.READ])
+    assert status(admin, f"Bearer {key[:-64]}{'0' * 64}") == 401
+    assert last_used(admin, kept.id) is None
+    assert status(admin, f"Bearer {key}") == 200
+    assert last_used(admin, kept.id) is not None
 
 
-def test_a_key_appears_in_no_log(ann: Api, guarded: tuple[str, Settings, Path]) -> None:
-    ann.post("/v1/jobs", json={"prompt": "hush-hush"})
-    ann.post("/v1/jobs", json={"prompt": ""})
-    log = guarded[2].read_text()
-    assert "ann-secret" not in log
-    assert "hush-hush" not in log
+def test_prompts_and_keys_appear_in_no_log(guarded: tuple[Api, Path]) -> None:
+    api, log = guarded
+    api.post("/v1/jobs", json={"prompt": "hush-hush"})
+    api.post("/v1/jobs", json={"prompt": ""})
+    text = log.read_text()
+    assert "hush-hush" not in text
+    assert "kiln_" + list_keys(api.engine)[-1].id not in text
 
 
-def test_without_keys_only_this_machine_is_served(api: Api) -> None:
-    assert api.get("/v1/jobs").status_code == 200
-    for headers in ({"Host": "evil.example"}, {"X-Forwarded-For": "203.0.113.7"}):
-        answer = api.get("/v1/jobs", headers=headers)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
-        assert api.get("/metrics", headers=headers).status_code == 403
-    assert api.get("/healthz", headers={"Host": "evil.example"}).status_code == 200
+def test_until_the_first_key_this_machine_is_served_and_from_then_on_keys_alone_even_when_it_is_revoked(
+    database_url: str, module_settings: Settings, log: Path
+) -> None:
+    settings = changed(module_settings, database_url=SecretStr(database_url))
+    with running_api(settings, log) as base_url:
+        api = Api(base_url, settings)
+        assert api.get("/v1/jobs").status_code == 200
+        for headers in ({"Host": "evil.example"}, {"X-Forwarded-For": "203.0.113.7"}):
+            for path in ("/v1/jobs", "/metrics"):
+                answer = api.get(path, headers=headers)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+        assert api.get("/healthz", headers={"Host": "evil.example"}).status_code == 200
+        _, kept = create_key(api.engine, "ann", [Scope.READ])
+        revoke_key(api.engine, kept.id)
+        wait_for("end of free calls", lambda: api.get("/v1/jobs").status_code == 401, seconds=CACHE_SECONDS + 3)
+        api.close()
+
+
+def status(api: Api, header: str) -> int:
+    return httpx2.get(f"{api.base_url}/v1/jobs", headers=sent(header)).status_code
+
+
+def sent(header: str | None) -> dict[str, bytes]:
+    return {} if header is None else {"Authorization": header.encode()}
+
+
+def last_used(api: Api, key_id: str) -> object:
+    return next(key.last_used_at for key in list_keys(api.engine) if key.id == key_id)

@@ -5,11 +5,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from pydantic import SecretStr
 
 from client.api import Kiln
 from client.errors import DamagedPicture, KilnApiError
-from tests.client.conftest import Command
 from tests.client.relay import losing_first_answer
 from tests.deployment import Kiln as Deployment
 from tests.processes import changed, running_api
@@ -119,14 +117,3 @@ def test_a_picture_comes_through_the_api_where_the_storage_is_out_of_reach(
     elsewhere = changed(served.settings, s3_public_url="http://127.0.0.1:9")
     with running_api(elsewhere, tmp_path / "api.log") as url, Kiln(url) as client:
         assert client.image(job["images"][0]) == api.image(job["images"][0])
-
-
-def test_a_key_is_sent_with_every_call_and_its_absence_is_told(
-    kiln: Command, served: Deployment, tmp_path: Path
-) -> None:
-    guarded = changed(served.settings, api_keys={"ann": SecretStr("ann-key")})
-    with running_api(guarded, tmp_path / "api.log") as url:
-        refused = kiln("jobs", KILN_API_URL=url)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert "key" in refused.stderr
-        assert kiln("jobs", KILN_API_URL=url, KILN_API_KEY="ann-key").stdout == "No jobs.\n"

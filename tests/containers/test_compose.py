@@ -17,7 +17,7 @@ WITHOUT_HEALTH_CHECK = ONE_SHOT | {"sweeper"}  # nothing waits for it, and Docke
 AS_ROOT = {"minio-owner"}  # gives a fresh volume, which is root's, to MinIO's user; may do nothing else
 
 EXAMPLE = read_env(ROOT / ".env.example")
-FILLED = {**EXAMPLE, **{name: "made-up" for name, value in EXAMPLE.items() if not value}, "KILN_API_KEYS": "me:made-up"}
+FILLED = {**EXAMPLE, **{name: "made-up" for name, value in EXAMPLE.items() if not value}}
 SERVICES = load(FILLED)
 
 
@@ -34,7 +34,7 @@ def test_the_example_holds_every_variable_that_compose_demands() -> None:
 
 def test_the_example_holds_no_password() -> None:
     for name, value in EXAMPLE.items():
-        assert not (value and re.search("PASSWORD|SECRET|API_KEYS", name)), name
+        assert not (value and re.search("PASSWORD|SECRET", name)), name
 
 
 def test_nested_defaults_are_filled_in_as_compose_does() -> None:
@@ -59,10 +59,6 @@ def test_every_setting_without_a_default_is_given(name: str) -> None:
     needed = {f"KILN_{field.upper()}" for field, about in kind.model_fields.items() if about.is_required()}
     given = environment(SERVICES[name], FILLED)
     assert needed <= {variable for variable, value in given.items() if value}
-
-
-def test_the_api_has_keys_because_no_client_is_on_its_loopback_and_the_others_have_none() -> None:
-    assert {name for name in OURS if environment(SERVICES[name], FILLED).get("KILN_API_KEYS")} == {"api"}
 
 
 def test_one_variable_swaps_the_storage_for_servers_and_clients_alike() -> None:

@@ -3,6 +3,7 @@
 Only what names a machine is changed: where the three servers are, the port of the API, and the image's python.
 """
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,12 +18,10 @@ from common.settings import Settings
 from tests.containers.compose import ROOT, bare, environment, load, process, read_env
 from tests.processes import free_port, wait_for
 
-KEY = "made-up-for-this-test"
 HAND_FILLED = {
     "POSTGRES_PASSWORD": "0",
     "REDIS_PASSWORD": "0",
     "KILN_S3_SECRET_KEY": "0",
-    "KILN_API_KEYS": f"me:{KEY}",
     "KILN_MODEL": "demo",
 }
 
@@ -53,6 +52,10 @@ class Deployment:
         kind, *words = self._services[name]["healthcheck"]["test"]
         assert kind == "CMD"
         return self._call(words, name)
+
+    def execute(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command in the service's container: docker compose exec."""
+        return self._call(list(words), name)
 
     @contextmanager
     def up(self, name: str) -> Iterator[None]:
@@ -131,8 +134,12 @@ def test_one_job_goes_through_the_services_of_the_compose_file(deployment: Deplo
         for name in ("api", "sweeper", "worker"):
             running.enter_context(deployment.up(name))
         client = running.enter_context(httpx2.Client(base_url=f"http://127.0.0.1:{deployment.port}", timeout=30))
-        assert client.post("/v1/jobs", json={"prompt": "a lighthouse"}).status_code == 401
-        client.headers["Authorization"] = f"Bearer {KEY}"
+        made = deployment.execute("api", "python", "-m", "client", "keys", "create", "me", "--json")
+        assert made.returncode == 0, made.stderr
+        client.headers["Authorization"] = f"Bearer {json.loads(made.stdout)['key']}"
+        wait_for(
+            "end of free calls", lambda: httpx2.get(f"http://127.0.0.1:{deployment.port}/v1/jobs").status_code == 401
+        )
         accepted = client.post("/v1/jobs", json={"prompt": "a lighthouse", "num_inference_steps": 2})
         assert accepted.status_code == 202, accepted.text
         job = _finished(client, accepted.json()["id"])

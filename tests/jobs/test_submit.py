@@ -87,3 +87,15 @@ def test_every_so_often_the_oldest_goes_first(engine: Engine) -> None:
     old = submit(engine, lane=Lane.BATCH)
     submit(engine, priority=1000)
     assert claimed(engine, oldest=True).job_id == old
+
+
+def test_an_owners_share_of_the_queue_is_theirs_alone_and_counts_both_lanes(engine: Engine) -> None:
+    limits = {"max_queued": 10, "max_queued_per_owner": 2}
+    for lane in Lane:
+        submit_job(engine, submission("ann", lane=lane), **limits)
+    with pytest.raises(QueueFull, match="your share of the queue is full: 2 jobs"):
+        submit_job(engine, submission("ann"), **limits)
+    submit_job(engine, submission("bob"), **limits)
+    claimed(engine)  # one of ann's, for she came first: what runs does not wait
+    submit_job(engine, submission("ann"), **limits)
+    assert len(list_jobs(engine, "ann", limit=10)[0]) == 3

@@ -19,21 +19,28 @@ JOB = {"prompt": "a red apple", "num_inference_steps": 2, "width": 64, "height":
 
 # As a person has one who also runs docker compose here
 DOTENV = """
-KILN_API_KEYS=ann:her-key
 KILN_DATABASE_URL=postgresql://kiln:other@127.0.0.1:1/other
 KILN_BROKER_URL=redis://127.0.0.1:1/0
 KILN_S3_PUBLIC_URL=http://127.0.0.1:1
 KILN_S3_BUCKET=yesterday
 """
-ANN = {"Authorization": "Bearer her-key"}
 
 
-def picture(api: str, job_id: str) -> str:
+def picture(api: str, job_id: str, headers: dict[str, str]) -> str:
     """The sha256 of the job's picture, fetched as a client fetches it."""
-    [image] = finished(api, job_id, ANN)["images"]
+    [image] = finished(api, job_id, headers)["images"]
     found = hashlib.sha256(httpx2.get(image["url"]).content).hexdigest()
     assert found == image["sha256"]
     return found
+
+
+def first_key(folder: Path) -> dict[str, str]:
+    """The header that carries a key of whoever called without one, made while Kiln runs in ``folder``."""
+    command = [sys.executable, "-m", "client", "keys", "create", "local"]
+    made = subprocess.run(
+        command, cwd=folder, env=environment(KILN_HOME="home"), check=True, capture_output=True, text=True
+    )
+    return {"Authorization": f"Bearer {made.stdout.strip()}"}
 
 
 def test_jobs_and_pictures_outlive_ctrl_c_and_a_kill_and_no_process_does(tmp_path: Path) -> None:
@@ -43,22 +50,23 @@ def test_jobs_and_pictures_outlive_ctrl_c_and_a_kill_and_no_process_does(tmp_pat
     with running_up(folder) as up:
         run = up.run_file()
         assert run["storage"]["bucket"] == "yesterday"
-        job_id = httpx2.post(f"{run['api']}/v1/jobs", json=JOB, headers=ANN).json()["id"]
-        first = picture(run["api"], job_id)
+        job_id = httpx2.post(f"{run['api']}/v1/jobs", json=JOB).json()["id"]
+        first = picture(run["api"], job_id, {})
+        key = first_key(folder)
         family = up.family()
         assert set(run["pids"].values()) <= {one.pid for one in family}
         assert up.end(signal.SIGINT) == 0, up.said()
         wait_until_gone(family)
         assert not (up.home / "run.json").exists()
     with running_up(folder) as up:
-        assert picture(up.run_file()["api"], job_id) == first
+        assert picture(up.run_file()["api"], job_id, key) == first
         orphans = up.family()
         up.process.kill()
         up.process.wait()
     with running_up(folder, "--workers", "2") as up:
         run = up.run_file()
         wait_until_gone(orphans)
-        assert picture(run["api"], job_id) == first
+        assert picture(run["api"], job_id, key) == first
         _a_worker_that_dies_ends_everything_with_its_last_words(up, run["pids"]["worker-2"])
 
 

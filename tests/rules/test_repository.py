@@ -12,6 +12,7 @@ from tests.rules.source import ROOT
 LEAKS = {
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE[ ]KEY",
     "an access token": r"\b(hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}|AKIA[0-9A-Z]{16}|sk-[A-Za-z0-9]{32,})\b",
+    "an API key of Kiln": r"\bkiln_[0-9a-f]{12}_[0-9a-f]{64}\b",
     "a build of torch for one kind of machine": r"[+]cpu\b|[+]cu1\d\d\b",
     "a file as a package's address": r"\bfile:/[/]",
     "a path of one machine": r"(?<![\w./}])/(work|root|home/\w+|Users/\w+|tmp/venv)/",
@@ -21,6 +22,7 @@ LEAKS = {
 SEEN = {
     "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----",
     "an access token": "hf_" + "a" * 34,
+    "an API key of Kiln": "kiln_" + "0" * 12 + "_" + "0" * 64,
     "a build of torch for one kind of machine": "torch==2.13.0+" + "cpu",
     "a file as a package's address": "kiln @ file:" + "///kiln",
     "a path of one machine": "see /" + "root/notes",

@@ -1,0 +1,136 @@
+"""Two owners over every route: what is one's, the other neither sees nor changes."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from common.jobs import lease
+from common.jobs.keys import Scope, create_key
+from common.jobs.workers import record_worker
+from common.settings import Settings
+from tests.api.conftest import Api, calls
+from tests.jobs.make import PICTURE, claimed
+from tests.processes import running_api
+
+SECRETS = {"prompt": "annabel's words", "negative_prompt": "annabel's fears", "metadata": {"annabel": "album"}}
+PAINTED = replace(PICTURE, key="images/hers/1/0.png", thumbnail_key="images/hers/1/0.thumb.webp", sha256="5ec7e7" * 8)
+FAR = {"not_before": "2099-01-01T00:00:00Z"}
+
+
+@pytest.fixture(scope="module")
+def guarded(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_api(module_settings, log=tmp_path_factory.mktemp("api") / "api.log") as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def ann(guarded: str, module_settings: Settings) -> Iterator[Api]:
+    yield from _owner("annabel", guarded, module_settings)
+
+
+@pytest.fixture
+def bob(guarded: str, module_settings: Settings) -> Iterator[Api]:
+    yield from _owner("bob", guarded, module_settings)
+
+
+def _owner(name: str, base_url: str, settings: Settings) -> Iterator[Api]:
+    api = Api(base_url, settings)
+    api.objects.ensure_bucket()
+    api.empty()
+    api.use(create_key(api.engine, name, [Scope.ADMIN])[0])
+    yield api
+    api.close()
+
+
+def test_no_route_tells_or_changes_anything_of_another_owner(ann: Api, bob: Api) -> None:
+    finished, image = _painted(ann)
+    running, waiting = (ann.post("/v1/jobs", json=SECRETS).json()["id"] for _ in range(2))
+    claimed(ann.engine, "w1")
+    record_worker(ann.engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={})
+    hers = {"running": running, "waiting": waiting, "finished": finished}
+    before = _everything(ann, hers)
+
+    asked = 0
+    for job in hers.values():
+        for method, path in calls(ann, job_id=job, image_id=image["id"]):
+            for query in ("", f"after={job}", f"after={image['id']}", "sort=-clip_score", "proxy=1"):
+                answer = bob.request(method, f"{path}?{query}", **_body(method))
+                unknown = bob.request(method, f"{_never(path)}?{_never(query)}", **_body(method))
+                assert (answer.status_code, _masked(answer)) == (unknown.status_code, _masked(unknown)), path
+                _tells_nothing(answer, [*hers.values(), image["id"]])
+                assert answer.status_code == 404 or path == _never(path), path
+                asked += 1
+    assert asked > 200
+    assert _everything(ann, hers) == before
+
+
+def test_an_idempotency_key_of_another_owner_replays_nothing(ann: Api, bob: Api) -> None:
+    headers = {"Idempotency-Key": "the same"}
+    first = ann.post("/v1/jobs", json=SECRETS, headers=headers)
+    second = bob.post("/v1/jobs", json=SECRETS, headers=headers)
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert "idempotency-replayed" not in second.headers
+    assert first.json()["id"] != second.json()["id"]
+
+
+def test_a_worker_names_to_each_owner_only_their_own_running_jobs(ann: Api, bob: Api) -> None:
+    record_worker(ann.engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={"slots": 4})
+    jobs = {api: api.post("/v1/jobs", json={"prompt": "a"}).json()["id"] for api in (ann, bob)}
+    for _ in jobs:
+        claimed(ann.engine, "w1")
+    for api in (ann, bob):
+        (worker,) = api.get("/v1/workers").json()["data"]
+        assert (worker["slots"], worker["running"], worker["jobs"]) == (4, 2, [jobs[api]])
+
+
+def _painted(api: Api) -> tuple[str, dict[str, Any]]:
+    """A finished job of the owner's, and its picture."""
+    job: str = api.post("/v1/jobs", json=SECRETS).json()["id"]
+    for key in (PAINTED.key, PAINTED.thumbnail_key):
+        assert key is not None
+        api.objects.put(key, b"png", "image/png")
+    lease.succeed(api.engine, claimed(api.engine), [PAINTED], recipe={}, timings={})
+    (image,) = api.get(f"/v1/jobs/{job}").json()["images"]
+    return job, image
+
+
+def _everything(api: Api, jobs: dict[str, str]) -> list[Any]:
+    """What the owner sees of each job; a presigned URL is another every second."""
+    keep = ("id", "status", "attempt", "input", "metadata", "error", "finished_at")
+    shown = [api.get(f"/v1/jobs/{job}").json() for job in jobs.values()]
+    return [{name: job[name] for name in keep} | {"pictures": len(job["images"])} for job in shown]
+
+
+def _body(method: str) -> dict[str, Any]:
+    return {"json": {"prompt": "bob's"} | FAR} if method == "POST" else {}
+
+
+def _never(text: str) -> str:
+    """The same with ids that never were."""
+    return re.sub(r"(job|img)_[0-9a-f-]+", lambda found: f"{found[1]}_{'0' * 32}", text)
+
+
+def _masked(answer: httpx2.Response) -> object:
+    """The answer of a refusal but for the ids that were asked for, which differ by intent."""
+    if answer.status_code < 400:
+        return None
+    body = json.loads(_never(answer.text))
+    return {name: value for name, value in body.items() if name != "request_id"}
+
+
+def _tells_nothing(answer: httpx2.Response, ids: list[str]) -> None:
+    """No word of hers, no object of hers; and no id of hers but in the refusal of the very call that named it."""
+    told = answer.text + str(answer.headers)
+    for words in ("annabel", "images/hers", str(PAINTED.sha256)):
+        assert words not in told, (words, answer.request.url)
+    if answer.status_code < 400:
+        for shown in ids:
+            number = UUID(shown.partition("_")[2])
+            assert number.hex not in told, answer.request.url
+            assert str(number) not in told, answer.request.url
