@@ -83,7 +83,10 @@ class Settings(ModelSettings, DatabaseSettings):
         default="auto", description="number format of the weights; auto: float16 on CUDA, else float32"
     )
     seats: int | None = Field(
-        default=None, ge=1, description="jobs that a worker has in hand at once; unset: two more than it has slots"
+        default=None,
+        ge=1,
+        description="jobs that a worker has in hand at once; "
+        "unset: half as many again as it has slots, and two more at least",
     )
     batch_seats: int | None = Field(
         default=None, ge=0, description="seats that batch jobs may take; unset: all but one, or the only one"

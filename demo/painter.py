@@ -21,7 +21,7 @@ WIDE = Width(16, exact=False)  # of a device that paints many pictures for nobod
 class Nobody:
     """Holds a job that no queue knows of."""
 
-    urgency: tuple[Any, ...] = ()
+    urgency: tuple[Any, ...] = (0,)  # one lane for all
     alone = False
 
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Workshop:
 def open_workshop(settings: Settings) -> Workshop:
     """Connections and a device thread; no models yet."""
     width = pick_width(settings)
-    seats = settings.seats or width.slots + 2
+    seats = settings.seats or width.slots + max(2, width.slots // 2)
     batch_seats = max(1, seats - 1) if settings.batch_seats is None else min(settings.batch_seats, seats)
     holds: dict[Hold, None] = {}
     return Workshop(

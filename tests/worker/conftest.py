@@ -50,7 +50,11 @@ class Listener:
     """Holds a job that no queue knows of, and hears how far it is."""
 
     def __init__(
-        self, on_step: Callable[[int], None] = lambda done: None, *, urgency: tuple[Any, ...] = (), alone: bool = False
+        self,
+        on_step: Callable[[int], None] = lambda done: None,
+        *,
+        urgency: tuple[Any, ...] = (0,),
+        alone: bool = False,
     ) -> None:
         self.step = on_step
         self.urgency = urgency

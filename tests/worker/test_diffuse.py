@@ -213,6 +213,17 @@ def test_many_jobs_share_calls_and_each_gets_its_own_picture(model: Model, make_
         assert [image.tobytes() for image in one.images] == [image.tobytes() for image in other.images]
 
 
+def test_a_job_asks_for_the_device_twice_beside_its_steps(model: Model, make_spec: MakeSpec) -> None:
+    """Each further call waits for a tick of other jobs, with its slot empty."""
+    device = Device()
+    try:
+        paint(make_spec(), model, device)
+    finally:
+        device.close()
+
+    assert device.figures.calls == 2, "once to prepare, once to decode"
+
+
 def test_a_picture_of_one_color_is_an_error(model: Model, device: Device, make_spec: MakeSpec) -> None:
     with pytest.raises(NumericalError, match="one color"):
         paint(make_spec(), broken(model, "vae", -100.0), device)

@@ -104,6 +104,16 @@ def test_the_most_urgent_pictures_of_one_size_share_a_call(model: Model, make_sp
     assert choose([*batch, wide, person], lambda *_: width) == [person, batch[0]]
 
 
+def test_an_interactive_picture_is_not_slowed_by_the_batch_lane(model: Model, make_spec: MakeSpec) -> None:
+    """In the fast mode a call of sixteen pictures takes ten times as long as a call of one."""
+    batch = [take_slot(model, make_spec(), Width(4, exact=True), (True, 0, number)) for number in range(3)]
+    people = [take_slot(model, make_spec(), Width(4, exact=True), (False, 0, number)) for number in range(3, 5)]
+
+    assert choose([*batch, *people], lambda *_: Width(4, exact=False)) == people
+    assert choose([*batch, *people], lambda *_: Width(4, exact=True)) == [*people, *batch[:2]], "the same for them"
+    assert choose(batch, lambda *_: Width(4, exact=False)) == batch
+
+
 def test_without_guidance_twice_as_many_pictures_share_a_call(model: Model, make_spec: MakeSpec) -> None:
     width = Width(2, exact=True)
     plain = [take_slot(model, make_spec(guidance_scale=1.0), width, (number,)) for number in range(5)]

@@ -53,7 +53,7 @@ class _Call:
 
 
 class Device:
-    """One thread that owns the device: in turn, one group of waiting calls and one tick of the most urgent slots."""
+    """One thread that owns the device: in turn, the waiting calls and one tick of the most urgent slots."""
 
     def __init__(self, width: Width | None = None, *, has_jobs: Callable[[], bool] = lambda: False) -> None:
         self.width = width or Width(1, exact=True)
@@ -66,6 +66,7 @@ class Device:
         self._changed = threading.Condition()
         self._closed = False
         self._busy_since: float | None = None
+        self._latest_tick = 0.0  # seconds
         self._thread = threading.Thread(target=self._serve, name="device", daemon=True)
         self._thread.start()
 
@@ -152,9 +153,16 @@ class Device:
         return [slot for sitting in self._sittings if not sitting.failed for slot in sitting.slots if not slot.done]
 
     def _do_calls(self) -> None:
+        """What waits, but for no longer than a tick takes: pictures under way are not to starve."""
+        until = time.monotonic() + self._latest_tick
+        while self._do_call() and time.monotonic() < until:
+            pass
+
+    def _do_call(self) -> bool:
+        """The oldest call, with those alike. False where none waits."""
         with self._changed:
             if not self._calls:
-                return
+                return False
             first = self._calls.popleft()
             limit = self.width.slots if self.width.floats else 1
             alike = [call for call in self._calls if call.key == first.key][: limit - 1]
@@ -167,6 +175,7 @@ class Device:
         self.figures.calls += 1
         self.figures.called += len(calls)
         self.figures.call_seconds += time.monotonic() - began
+        return True
 
     def _do_tick(self) -> None:
         with self._changed:
@@ -189,7 +198,8 @@ class Device:
         finally:
             self._busy_since = None
         self.figures.ticks += 1
-        self.figures.tick_seconds += time.monotonic() - began
+        self._latest_tick = time.monotonic() - began
+        self.figures.tick_seconds += self._latest_tick
         self.figures.evaluations += len(chosen)
         self.figures.rows += width.rows(sum(len(slot.context) for slot in chosen))
         self._tell(set(chosen), width, news)

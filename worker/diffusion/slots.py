@@ -55,7 +55,7 @@ class Slot:
     course: Course
     context: torch.Tensor  # (1 or ROWS, 77, width): what the prompt says, after what the negative prompt says
     guidance: float
-    urgency: tuple[Any, ...]  # the least goes first
+    urgency: tuple[Any, ...]  # the least goes first; it begins with the lane
     alone: bool  # a job that failed before is not to take others with it
     state: "State"
 
@@ -149,7 +149,10 @@ def is_even(model: Model, shape: Shape, rows: int) -> bool:
 
 
 def choose(slots: Iterable[Slot], width_of: Callable[[Model, Shape], Width]) -> list[Slot]:
-    """The slots of the next call: the most urgent one, then others of its kind in their order while rows are free."""
+    """The slots of the next call: the most urgent one, then others of its kind in their order while rows are free.
+
+    Where a wider call takes longer, an interactive picture shares it with none of the batch lane.
+    """
     waiting = sorted(slots, key=lambda slot: slot.urgency)
     if not waiting:
         return []
@@ -158,7 +161,8 @@ def choose(slots: Iterable[Slot], width_of: Callable[[Model, Shape], Width]) -> 
     chosen, free = [first], width.slots * ROWS - len(first.context)
     for slot in others if width.slots > 1 else ():
         alike = slot.model is first.model and slot.latents.shape == first.latents.shape
-        fits = alike and not (first.alone or slot.alone)
+        slows = width.floats and slot.urgency[:1] != first.urgency[:1]
+        fits = alike and not (first.alone or slot.alone or slows)
         if fits and len(slot.context) <= free:
             chosen.append(slot)
             free -= len(slot.context)

@@ -1,7 +1,8 @@
 """Stage 2, diffuse: the job's texts in; its pictures, their seeds and the recipe that makes them again out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from common.jobs.spec import JobSpec
 from worker.diffusion.conditioning import condition, is_cut
 from worker.diffusion.device import Device
 from worker.diffusion.sampling import decode
-from worker.diffusion.schedules import plot_course
+from worker.diffusion.schedules import Course, plot_course
 from worker.diffusion.slots import Slot, Width, begin, draw_noise, latents_shape
 from worker.ticket import Enhanced, Rendered
 from worker.weights import Model
@@ -26,7 +27,7 @@ FLOATING = {"engine_mode": "fast"}  # memory ran out on the way, so the width ch
 class Holder(Protocol):
     """Who has the job in hand: says how urgent it is, and hears how far it is."""
 
-    urgency: tuple[Any, ...]  # the least goes first
+    urgency: tuple[Any, ...]  # the least goes first; it begins with the lane
     alone: bool  # it failed before, and is not to take others with it
 
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
@@ -41,12 +42,12 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder
 
     Raises NumericalError, OutOfDeviceMemory, and what ``holder`` raises.
     """
-    width = device.run(lambda: device.width_of(model, latents_shape(model, spec.width, spec.height)))
     seeds = tuple(spec.image_seed(index) for index in range(spec.num_images))
+    course = plot_course(spec.scheduler, spec.num_inference_steps)
     with _naming_the_size(spec):
-        context, cut = _read(spec, texts, model, device)
+        asked = _Asked(spec, texts.enhanced_prompt, course, holder)
+        slots, cut, width = device.share(partial(_prepare, model, device), ("prepare", model.name), asked)
         recipe = _recipe(spec, texts, model, cut, width)
-        slots = device.run(lambda: [_take_slot(spec, index, model, context, holder) for index in range(len(seeds))])
         holder.resume(slots, recipe)
         with device.seat(slots) as sitting:
             for done in sitting.progress():
@@ -55,25 +56,47 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder
     return Rendered(images, seeds, recipe if sitting.widths <= {width} else recipe | FLOATING)
 
 
-def _read(spec: JobSpec, texts: Enhanced, model: Model, device: Device) -> tuple[torch.Tensor, bool]:
-    """What the prompts say to the U-Net, and whether the prompt was too long to be read whole."""
-    guided = spec.guidance_scale > 1
-    said = (spec.negative_prompt, texts.enhanced_prompt) if guided else (texts.enhanced_prompt,)
-    context = device.share(partial(condition, model), ("condition", model.name), said)
-    # on the device thread too: a tokenizer keeps its settings for cutting and padding between calls
-    return context, device.run(partial(is_cut, model, texts.enhanced_prompt))
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A job before its first step."""
+
+    spec: JobSpec
+    prompt: str  # styled and enhanced
+    course: Course
+    holder: Holder
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the U-Net is to be told: with guidance, also what is not wanted."""
+        return (self.spec.negative_prompt, self.prompt) if self.spec.guidance_scale > 1 else (self.prompt,)
 
 
-def _take_slot(spec: JobSpec, index: int, model: Model, context: torch.Tensor, holder: Holder) -> Slot:
-    course = plot_course(spec.scheduler, spec.num_inference_steps)
+def _prepare(model: Model, device: Device, jobs: Sequence[_Asked]) -> list[tuple[list[Slot], bool, Width]]:
+    """Of each job its slots, whether its prompt was too long to be read whole, and its width.
+
+    All on the device thread, and in one call: each further one would wait for another tick.
+    """
+    contexts = condition(model, [job.texts for job in jobs])
+    return [
+        (
+            [_take_slot(job, index, model, context) for index in range(job.spec.num_images)],
+            is_cut(model, job.prompt),
+            device.width_of(model, latents_shape(model, job.spec.width, job.spec.height)),
+        )
+        for job, context in zip(jobs, contexts, strict=True)
+    ]
+
+
+def _take_slot(job: _Asked, index: int, model: Model, context: torch.Tensor) -> Slot:
+    spec = job.spec
     return Slot(
         model=model,
-        course=course,
+        course=job.course,
         context=context,
         guidance=spec.guidance_scale,
-        urgency=(*holder.urgency, index),
-        alone=holder.alone,
-        state=begin(course, draw_noise(model, spec.width, spec.height, spec.image_seed(index))),
+        urgency=(*job.holder.urgency, index),
+        alone=job.holder.alone,
+        state=begin(job.course, draw_noise(model, spec.width, spec.height, spec.image_seed(index))),
     )
 
 
