@@ -110,7 +110,7 @@ def list_images(
     if best_first:
         order.insert(0, images.c.clip_score.desc())
     if after is not None:
-        wanted &= _beyond(after, best_first)
+        wanted &= _beyond(after, best_first, owner)
     statement = select(images).join(jobs).where(wanted).order_by(*order).limit(limit + 1)
     with reading(engine) as connection:
         found = [_as_image(row) for row in connection.execute(statement)]
@@ -139,9 +139,10 @@ def _as_image(row: Row[Any]) -> Image:
     return Image(**{name: row._mapping[name] for name in Image.__dataclass_fields__})
 
 
-def _beyond(after: UUID, best_first: bool) -> ColumnElement[bool]:
-    """Past the picture ``after`` in the list's order."""
+def _beyond(after: UUID, best_first: bool, owner: str) -> ColumnElement[bool]:
+    """Past the picture ``after`` in the list's order; past everything, where its score is not the owner's to know."""
     if not best_first:
         return images.c.id < after
-    score = select(images.c.clip_score).where(images.c.id == after).scalar_subquery()
+    own = (images.c.id == after) & (jobs.c.owner == owner)
+    score = select(images.c.clip_score).join_from(images, jobs).where(own).correlate(None).scalar_subquery()
     return tuple_(images.c.clip_score, images.c.id) < tuple_(score, after)

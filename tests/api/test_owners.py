@@ -70,6 +70,17 @@ def test_no_route_tells_or_changes_anything_of_another_owner(ann: Api, bob: Api)
     assert _everything(ann, hers) == before
 
 
+def test_a_picture_of_another_owner_is_a_cursor_no_more_than_one_that_never_was(ann: Api, bob: Api) -> None:
+    """Else whoever learns its id finds out its score: what is listed after it scores less."""
+    _, hers = _painted(ann)
+    _, first = _painted(bob)
+    _, second = _painted(bob)
+    pages = [bob.get(f"/v1/images?sort=-clip_score&after={after}").json() for after in (hers["id"], _never(hers["id"]))]
+    assert [page["data"] for page in pages] == [[], []]
+    (own,) = bob.get(f"/v1/images?sort=-clip_score&after={second['id']}").json()["data"]
+    assert own["id"] == first["id"]
+
+
 def test_an_idempotency_key_of_another_owner_replays_nothing(ann: Api, bob: Api) -> None:
     headers = {"Idempotency-Key": "the same"}
     first = ann.post("/v1/jobs", json=SECRETS, headers=headers)
