@@ -88,7 +88,7 @@ def make_spec(chance: random.Random, seed: int, size: tuple[int, int], steps: in
 def paint(device: Device, model: Model, spec: JobSpec, place: int) -> Painted:
     """From this thread, and no further than the latents."""
     slot = device.run(partial(_take_slot, model, spec, place))
-    with device.seat([slot]) as sitting:
+    with device.seat([slot], list, "latents") as sitting:
         for _ in sitting.progress():
             pass
     bits = slot.latents.cpu().contiguous().numpy().tobytes()

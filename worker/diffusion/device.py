@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -91,11 +91,15 @@ class Device:
         return outcome
 
     @contextmanager
-    def seat(self, slots: list[Slot]) -> Iterator[Sitting]:
-        """Let ``slots`` take part in the ticks, until the end of the block or until all are done."""
-        sitting = Sitting(slots)
+    def seat(self, slots: list[Slot], work: Work, key: Any) -> Iterator[Sitting]:
+        """Let ``slots`` take part in the ticks, until the end of the block or until all are done.
+
+        Each one's final latents then go through ``work`` (see share()): before the next tick, as no thread has to ask.
+        """
+        sitting = Sitting(slots, work, key)
         with self._changed:
             self._sittings.append(sitting)
+            self._end(sitting, slots)
             self._changed.notify()
         try:
             yield sitting
@@ -144,9 +148,8 @@ class Device:
                 self.slots_used = 0
                 cause = "between_stages" if self._has_jobs() else "no_jobs"
                 self._changed.wait(IDLE_SECONDS)
-                now = time.monotonic()
-                self.figures.idle_seconds[cause] += now - began
-                began = now
+                before, began = began, time.monotonic()
+                self.figures.idle_seconds[cause] += began - before
             return not self._closed
 
     def _to_paint(self) -> list[Slot]:
@@ -207,11 +210,18 @@ class Device:
     def _tell(self, chosen: set[Slot], width: Width, error: BaseException | None) -> None:
         """Give every job that took part its news: how far it is, or what went wrong."""
         with self._changed:
-            concerned = [sitting for sitting in self._sittings if not chosen.isdisjoint(sitting.slots)]
-        for sitting in concerned:
-            sitting.widths.add(width)
-            sitting.failed = error is not None
-            sitting.news.put(error or sitting.done)
+            for sitting in self._sittings:
+                if took_part := [slot for slot in sitting.slots if slot in chosen]:
+                    self._end(sitting, took_part)
+                    sitting.widths.add(width)
+                    sitting.failed = error is not None
+                    sitting.news.put(error or sitting.done)
+
+    def _end(self, sitting: Sitting, slots: Iterable[Slot]) -> None:
+        for slot in (slot for slot in slots if slot.done):
+            call = _Call(sitting.work, sitting.key, slot.latents)
+            sitting.results[slot] = call.result
+            self._calls.append(call)
 
     def _narrow(self, chosen: list[Slot]) -> bool:
         """After memory ran out: halve the width, to try the tick again. False where one slot alone is too much."""

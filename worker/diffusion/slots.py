@@ -7,6 +7,7 @@ do not. They do not where the number of rows is always the same: that is the exa
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import accumulate
 from queue import Empty, SimpleQueue
@@ -84,9 +85,12 @@ class State:
 
 @dataclass(slots=True, eq=False)
 class Sitting:
-    """The slots of one job on the device, and the news of them."""
+    """The slots of one job on the device, the news of them, and what becomes of the latents of those that are done."""
 
     slots: list[Slot]
+    work: Callable[[list[torch.Tensor]], Sequence[Any]]  # from latents to results
+    key: Any  # sittings of the same work and key may share a call of it
+    results: "dict[Slot, Future[Any]]" = field(default_factory=dict)
     news: "SimpleQueue[int | BaseException]" = field(default_factory=SimpleQueue)
     failed: bool = False
     widths: set[Width] = field(default_factory=set)  # of the ticks so far

@@ -1,6 +1,7 @@
 """Stage 2, diffuse: the job's texts in; its pictures, their seeds and the recipe that makes them again out."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,10 +50,10 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder
         slots, cut, width = device.share(partial(_prepare, model, device), ("prepare", model.name), asked)
         recipe = _recipe(spec, texts, model, cut, width)
         holder.resume(slots, recipe)
-        with device.seat(slots) as sitting:
+        with device.seat(slots, partial(decode, model), ("decode", model.name, spec.width, spec.height)) as sitting:
             for done in sitting.progress():
                 holder.step(done)
-        images = tuple(_decode(slot, device) for slot in slots)
+        images = tuple(_take_picture(sitting.results[slot]) for slot in slots)
     return Rendered(images, seeds, recipe if sitting.widths <= {width} else recipe | FLOATING)
 
 
@@ -100,9 +101,8 @@ def _take_slot(job: _Asked, index: int, model: Model, context: torch.Tensor) -> 
     )
 
 
-def _decode(slot: Slot, device: Device) -> Image.Image:
-    model, latents = slot.model, slot.latents
-    picture = device.share(partial(decode, model), ("decode", model.name, latents.shape), latents)
+def _take_picture(result: "Future[Image.Image | NumericalError]") -> Image.Image:
+    picture = result.result()
     if isinstance(picture, NumericalError):
         raise picture
     return picture
