@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     settings = read_settings(Settings)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets)
     uvicorn.run(
         create_app(settings),
         host=arguments.host,

@@ -117,6 +117,7 @@ class Settings(ModelSettings, DatabaseSettings):
     # How it tells
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["console", "json"] = Field(default="console", description="form of log lines")
+    log_prompts: bool = Field(default=False, description="log lines of a job show its prompt")
 
     @model_validator(mode="before")
     @classmethod
@@ -138,6 +139,12 @@ class Settings(ModelSettings, DatabaseSettings):
     def served(self) -> list[str]:
         """The models that a worker of these settings loads."""
         return self.serve or [self.model]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All that nobody may see, wherever it turns up."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
 
 
 Read = TypeVar("Read", bound=BaseSettings)

@@ -1,26 +1,63 @@
-"""Logs: settings in, structlog and the standard library's loggers set up to write one line per event on stderr."""
+"""Logs: what to tell and what never to tell in, one line per event on stderr out, of ours and of all libraries."""
 
 import logging
+import re
 import sys
+import threading
+from collections.abc import Collection
+from functools import partial
+from typing import Any
 
 import structlog
+from structlog.typing import EventDict, Processor
+
+QUIET = (
+    "alembic.runtime",
+    "botocore",
+    "celery.worker.strategy",
+    "httpcore2",
+    "httpx2",
+    "kombu",
+    "urllib3",
+    "uvicorn.access",
+)
+_SHORTEST_SECRET = 8  # characters: hiding a shorter one, such as a password "0", would hide half of every line
+_KEPT = ("timestamp", "level", "job", "attempt", "worker")  # ours, whatever somebody writes into a prompt
+
+# What gives a secret or a prompt away wherever it stands
+_HIDDEN = (
+    (re.compile(r"\b(kiln_[0-9a-f]{12})_[0-9a-f]{64}\b"), r"\1_***"),
+    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]+"), r"\1 ***"),
+    (re.compile(r"(://[^:/@\s]*:)[^@/\s]+@"), r"\1***@"),
+    (re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token)=)[^&\s\"'<>]+"), r"\1***"),
+    # PostgreSQL quotes the whole row, and pydantic the value that they refuse
+    (re.compile(r"(\bDETAIL: ).*?(?=\n\n|\n\[SQL|\n(?:CONTEXT|HINT|QUERY):|\Z)", re.S), r"\1***"),
+    (re.compile(r"(\binput_value=).*?(?=, input_type=)", re.S), r"\1***"),
+)
 
 
-def configure_logging(level: str, form: str) -> None:
-    """Console lines for people or JSON lines for machines; other libraries' records take the same way."""
-    shared: list[structlog.typing.Processor] = [
+def configure_logging(
+    level: str, form: str, *, prompts: bool = False, secrets: Collection[str] = (), **fields: str
+) -> None:
+    """Console lines for people or JSON lines for machines, each with ``fields``; other libraries' take the same way.
+
+    ``secrets`` are shown nowhere, nor is what looks like a key, a password in a URL or a URL's signature. A ``prompt``
+    that is bound to the context stands on its lines only where ``prompts`` asks for it; else it is hidden in them too.
+    """
+    told: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        partial(_add, fields),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    shown: list[Processor] = [
+        structlog.processors.format_exc_info,  # before the renderer, which would show every local variable with it
+        partial(_hide, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), prompts),
+        structlog.processors.JSONRenderer() if form == "json" else _console(),
+    ]
     structlog.configure(
         processors=[
-            *shared,
+            *told,
             structlog.processors.format_exc_info,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -30,20 +67,61 @@ def configure_logging(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            foreign_pre_chain=told,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in (
-        "botocore",
-        "urllib3",
-        "httpx2",
-        "kombu",
-        "alembic.runtime",
-        "uvicorn.access",
-        "celery.worker.strategy",
-    ):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    _log_what_nobody_catches()
+
+
+def _console() -> Processor:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _log_what_nobody_catches() -> None:
+    """The interpreter's own last words would be lines without time or worker, and with whatever the error quotes."""
+    log = structlog.get_logger()
+
+    def last_words(kind: type[BaseException], error: BaseException, _: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            return
+        log.critical("not caught", exc_info=error)
+
+    sys.excepthook = last_words
+    threading.excepthook = lambda ended: last_words(ended.exc_type, ended.exc_value or ended.exc_type(), None)
+
+
+def _add(fields: dict[str, str], _logger: Any, _method: str, event: EventDict) -> EventDict:
+    event.update(fields)
+    return event
+
+
+def _hide(secrets: tuple[str, ...], prompts: bool, _logger: Any, _method: str, event: EventDict) -> EventDict:
+    """The event without secrets, and without its prompt unless that is asked for."""
+    if prompts:
+        hidden = secrets
+    else:
+        prompt = str(event.pop("prompt", ""))
+        hidden = (*secrets, prompt) if len(prompt) >= _SHORTEST_SECRET else secrets
+    return {name: value if name in _KEPT else _clean(value, hidden) for name, value in event.items()}
+
+
+def _clean(value: Any, hidden: tuple[str, ...]) -> Any:
+    match value:
+        case str():
+            for secret in hidden:
+                value = value.replace(secret, "***")
+            for pattern, replacement in _HIDDEN:
+                value = pattern.sub(replacement, value)
+            return value
+        case dict():
+            return {name: _clean(each, hidden) for name, each in value.items()}
+        case list() | tuple():
+            return [_clean(each, hidden) for each in value]
+        case _:
+            return value

@@ -24,9 +24,9 @@ log = structlog.get_logger()
 def main() -> None:
     """Work until told to stop. Exit code 1 with one line where a model cannot be loaded."""
     settings = read_settings(Settings)
-    configure_logging(settings.log_level, settings.log_format)
+    _configure_logging(settings)
     workshop = open_workshop(settings)
-    structlog.contextvars.bind_contextvars(worker=workshop.id)
+    _configure_logging(settings, worker=workshop.id)  # not bound to the context, which other threads do not inherit
     heartbeat = Heartbeat(workshop)
     heartbeat.say("starting")
     try:
@@ -75,6 +75,12 @@ def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
             "--without-mingle",
             "--without-heartbeat",
         ]
+    )
+
+
+def _configure_logging(settings: Settings, **fields: str) -> None:
+    configure_logging(
+        settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets, **fields
     )
 
 

@@ -24,7 +24,7 @@ MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever t
 
 def main() -> None:
     settings = read_settings(Settings)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets)
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
     doorbell = Doorbell(settings.broker_url.get_secret_value())
     stop = threading.Event()

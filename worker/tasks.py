@@ -4,6 +4,7 @@ import structlog
 from celery import Celery
 
 from common.errors import Unavailable
+from common.ids import show_id
 from common.queue import TASK
 from worker.run import run
 from worker.workshop import Workshop
@@ -18,7 +19,9 @@ def register(app: Celery, workshop: Workshop) -> None:
     def generate() -> None:
         try:
             while claim := workshop.claim():
-                with structlog.contextvars.bound_contextvars(job=str(claim.job_id), attempt=claim.attempt):
+                with structlog.contextvars.bound_contextvars(
+                    job=show_id("job", claim.job_id), attempt=claim.attempt, prompt=claim.spec.prompt
+                ):
                     log.info("job started", model=claim.spec.model, evaluations=claim.spec.evaluations)
                     run(claim, workshop)
         except Unavailable:

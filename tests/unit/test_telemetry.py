@@ -1,0 +1,73 @@
+"""What becomes of secrets and prompts on their way into the log, whoever logs them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SIGNED = "http://127.0.0.1:1/kiln/a.png?X-Amz-Credential=AK%2F1&X-Amz-Signature=0fed&X-Amz-Expires=900"
+KEY = "kiln_" + "0" * 12 + "_" + "f" * 64
+
+SPEAK = """
+import logging, sys, threading
+import structlog
+from common.telemetry import configure_logging
+configure_logging("info", "json", prompts=sys.argv[2] == "prompts", secrets=["s3cr3t-of-s3", "0"], worker="host:1:ab")
+def speak(said):
+    with structlog.contextvars.bound_contextvars(job="job_1", attempt=2, prompt="a heron on a pier"):
+        structlog.get_logger().info("ours", reason=said, deep={"a": [said]})
+        logging.getLogger("somebody").warning("theirs: %s", said)
+        try:
+            raise ValueError(said)
+        except ValueError:
+            logging.getLogger("somebody").exception("broken")
+    raise RuntimeError(said)
+thread = threading.Thread(target=speak, args=[sys.argv[1]])
+thread.start()
+thread.join()
+"""
+
+
+def lines(said: str, prompts: str = "") -> list[dict[str, object]]:
+    """What a process logs that says ``said`` in every way there is."""
+    ended = subprocess.run([sys.executable, "-c", SPEAK, said, prompts], capture_output=True, text=True, check=True)
+    assert ended.stdout == ""
+    return [json.loads(line) for line in ended.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        (f"key {KEY} is unknown", "ffff"),
+        (f"GET {SIGNED} failed", "0fed"),
+        (f"GET {SIGNED} failed", "AK%2F1"),
+        ("Authorization: Bearer abc.def", "abc.def"),
+        ("no redis://:pass-word@127.0.0.1:1/0", "pass-word"),
+        ("no postgresql://kiln:pass-word@db:5432/kiln", "pass-word"),
+        ("signed with s3cr3t-of-s3", "s3cr3t-of-s3"),
+        ("cannot tokenize 'a heron on a pier'", "heron"),
+        ("violates a check\nDETAIL:  Failing row contains (1, grey owl).\n\nThe above", "grey owl"),
+        ("x\n  bad [type=string, input_value='grey owl', input_type=str]", "grey owl"),
+    ],
+)
+def test_a_secret_is_hidden_in_every_way_of_saying_it(said: str, secret: str) -> None:
+    told = lines(said)
+    assert [line["event"].split(":")[0] for line in told] == ["ours", "theirs", "broken", "not caught"]  # type: ignore[attr-defined]
+    shown = json.dumps(told[:3] if secret == "heron" else told)  # the last is said after the job
+    assert secret not in shown
+    assert "***" in shown
+
+
+def test_a_prompt_stands_on_each_line_of_its_job_where_that_is_asked_for() -> None:
+    told = lines("cannot tokenize 'a heron on a pier'", "prompts")
+    assert [line.get("prompt") for line in told] == ["a heron on a pier"] * 3 + [None]
+    assert "prompt" not in lines("x")[0]
+
+
+def test_each_line_says_whose_it_is_on_whatever_thread() -> None:
+    told = lines("what stands here is no secret: 100 of 100, in 10 s")
+    assert {line["worker"] for line in told} == {"host:1:ab"}
+    assert [(line.get("job"), line.get("attempt")) for line in told] == [("job_1", 2)] * 3 + [(None, None)]
+    assert "100 of 100, in 10 s" in str(told[0]["reason"])
+    assert all("Traceback" in str(line["exception"]) for line in told[2:])
