@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 from fastapi import APIRouter, Depends
@@ -18,7 +18,7 @@ from common.db import check_database
 from common.errors import KilnError
 from common.jobs.keys import Scope
 from common.jobs.outlook import depth
-from common.jobs.workers import Worker, list_workers
+from common.jobs.workers import Worker, WorkerState, list_workers
 
 router = APIRouter(tags=["health"])
 log = structlog.get_logger()
@@ -123,8 +123,8 @@ def _live_workers(kiln: Kiln) -> list[Worker]:
 
 
 def _tell_workers(live: list[Worker]) -> dict[str, Any]:
-    """How many workers are in each state, and what those that could not start say."""
-    states = dict.fromkeys(("starting", "ready", "stopping", "failed"), 0)
+    """How many workers are in each state, and what those say that could not start, or claim nothing for a reason."""
+    states = dict.fromkeys(get_args(WorkerState), 0)
     for worker in live:
         states[worker.state] += 1
-    return {"states": states, "failed": [worker.detail for worker in live if worker.state == "failed"]}
+    return {"states": states, "failed": [worker.detail for worker in live if worker.state in ("unready", "failed")]}

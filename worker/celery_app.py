@@ -4,17 +4,20 @@ import logging
 import os
 import sys
 import warnings
+from functools import partial
 from typing import Any
 
 import structlog
+from celery.bootsteps import StartStopStep
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 
 from common.errors import ModelNotLoadable
 from common.queue import make_celery, queue_name
 from common.settings import Settings, read_settings
 from common.telemetry import configure_logging
 from worker.heartbeat import Heartbeat
+from worker.lookout import Lookout
 from worker.tasks import register
 from worker.workshop import Workshop, load_models, open_workshop
 
@@ -51,16 +54,22 @@ def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
     app = make_celery(workshop.settings.broker_url.get_secret_value())
     register(app, workshop)
 
-    def ready(**_: Any) -> None:
-        log.info("worker ready", models=list(workshop.models), device=workshop.device_name)
-        heartbeat.say("ready")
+    class Seats(StartStopStep):  # type: ignore[misc]
+        """Ready as soon as there are threads to work in: jobs do not wait for the broker, which may be away."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, worker: Any) -> None:
+            Lookout(workshop, partial(worker.pool.apply_async, callback=lambda _: None)).start()
+            log.info("worker ready", models=list(workshop.models), device=workshop.device_name)
+            heartbeat.say("ready")
 
     def drain(**_: Any) -> None:
         workshop.draining.set()
         heartbeat.say("stopping")
 
     setup_logging.connect(_keep_our_logging)
-    worker_ready.connect(ready, weak=False)
+    app.steps["worker"].add(Seats)
     worker_shutting_down.connect(drain, weak=False)
     warnings.simplefilter("ignore", SecurityWarning)  # against root, for the sake of pickle, which we do not accept
     app.worker_main(

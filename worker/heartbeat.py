@@ -30,6 +30,7 @@ class Heartbeat:
         self._detail = ""
         self._pace: float | None = None
         self._counted = (0, 0.0)
+        workshop.breaker.on_change = self._news.set
 
     def start(self) -> None:
         self._thread.start()
@@ -83,12 +84,15 @@ class Heartbeat:
             holds[token].lose()
 
     def _record(self) -> None:
+        state, detail = self._state, self._detail
+        if state == "ready" and (reason := self._workshop.breaker.reason):
+            state, detail = "unready", reason
         try:
             record_worker(
                 self._workshop.engine,
                 self._workshop.id,
-                state=self._state,
-                detail=self._detail,
+                state=state,
+                detail=detail,
                 models=self._workshop.settings.served,
                 device=self._workshop.device_name,
                 seats=self._workshop.seats,

@@ -3,6 +3,7 @@
 from common.errors import Interrupted, KilnError
 from common.jobs.claim import Claim
 from common.jobs.state import TERMINAL, Stage
+from worker.breaker import Breaker
 from worker.hold import Hold
 from worker.settle import Broken, Finished, Outcome, Stopped, settle
 from worker.stages.diffuse import diffuse
@@ -16,6 +17,7 @@ def run(claim: Claim, workshop: Workshop) -> None:
     """Do the claimed job and settle it. Raises nothing: whatever goes wrong becomes the job's outcome."""
     with workshop.hold(claim) as hold:
         outcome = _attempt(claim, hold, workshop)
+        _judge(outcome, claim, workshop.breaker)
         if settle(claim, outcome, workshop) in TERMINAL:
             hold.checkpoints.remove()
 
@@ -29,6 +31,17 @@ def _attempt(claim: Claim, hold: Hold, workshop: Workshop) -> Outcome:
         return Broken(error, retryable=error.retryable)
     except Exception as error:  # a fault of ours: charged and tried again, until the failures are used up
         return Broken(KilnError(f"{type(error).__name__} in stage {hold.stage}"), retryable=True, cause=error)
+
+
+def _judge(outcome: Outcome, claim: Claim, breaker: Breaker) -> None:
+    """What the outcome says of the worker: one whose attempts mostly fail must claim no more."""
+    match outcome:
+        case Finished():
+            breaker.succeeded()
+        case Broken(error):
+            breaker.failed(claim.job_id, error)
+        case Stopped():
+            breaker.unused()
 
 
 def _work(claim: Claim, hold: Hold, workshop: Workshop) -> Finished:

@@ -1,5 +1,7 @@
 """A message in: permission to work. Claims what is due, one job after the other, until nothing is."""
 
+from collections.abc import Callable
+
 import structlog
 from celery import Celery
 
@@ -17,12 +19,18 @@ def register(app: Celery, workshop: Workshop) -> None:
 
     @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
     def generate() -> None:
-        try:
-            while claim := workshop.claim():
-                with structlog.contextvars.bound_contextvars(
-                    job=show_id("job", claim.job_id), attempt=claim.attempt, prompt=claim.spec.prompt
-                ):
-                    log.info("job started", model=claim.spec.model, evaluations=claim.spec.evaluations)
-                    run(claim, workshop)
-        except Unavailable:
-            log.warning("nothing claimed: the database does not answer; the sweeper will ring again")
+        work(workshop)
+
+
+def work(workshop: Workshop, on_claim: Callable[[], None] = lambda: None) -> None:
+    """Do one job after the other until none is due, calling ``on_claim`` as each is claimed. Raises nothing."""
+    try:
+        while claim := workshop.claim():
+            on_claim()
+            with structlog.contextvars.bound_contextvars(
+                job=show_id("job", claim.job_id), attempt=claim.attempt, prompt=claim.spec.prompt
+            ):
+                log.info("job started", model=claim.spec.model, evaluations=claim.spec.evaluations)
+                run(claim, workshop)
+    except Unavailable:
+        log.warning("nothing claimed: the database does not answer; a free seat looks again soon")

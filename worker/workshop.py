@@ -17,6 +17,7 @@ from common.jobs.claim import Claim, claim_job
 from common.jobs.state import Lane
 from common.objects import Objects
 from common.settings import Settings
+from worker.breaker import Breaker
 from worker.checkpoints import Checkpoints
 from worker.compile import compile_unet
 from worker.diffusion.device import Device
@@ -43,11 +44,12 @@ class Workshop:
     models: dict[str, Model] = field(default_factory=dict)
     draining: threading.Event = field(default_factory=threading.Event)
     holds: dict[Hold, None] = field(default_factory=dict)
+    breaker: Breaker = field(default_factory=Breaker)
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def claim(self) -> Claim | None:
-        """The next job for this worker, or None where there is none or the worker is stopping."""
-        if self.draining.is_set():
+        """The next job for this worker; None where there is none, the worker is stopping, or too much has failed."""
+        if self.draining.is_set() or not self.breaker.allows():
             return None
         batch = self.batch_seats.acquire(blocking=False)
         claim = None
@@ -64,6 +66,8 @@ class Workshop:
         finally:
             if batch and not (claim and claim.lane is Lane.BATCH):
                 self.batch_seats.release()
+            if claim is None:
+                self.breaker.unused()
         return claim
 
     @contextmanager

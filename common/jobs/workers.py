@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from common.db import reading, transaction
 from common.jobs.tables import is_running, jobs, workers
 
-WorkerState = Literal["starting", "ready", "stopping", "failed"]
+WorkerState = Literal["starting", "ready", "unready", "stopping", "failed"]  # unready: too many attempts failed
 
 
 @dataclass(frozen=True, slots=True)
