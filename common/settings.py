@@ -14,11 +14,24 @@ _SOURCE = SettingsConfigDict(
 
 
 class DatabaseSettings(BaseSettings):
-    """What a migration needs, and nothing else."""
+    """What is needed to reach the database, and nothing else."""
 
     model_config = _SOURCE
 
     database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
+
+
+class MigrationSettings(DatabaseSettings):
+    """What a migration needs. The two passwords are for nobody else: each role's own is in its KILN_DATABASE_URL."""
+
+    api_password: SecretStr | None = Field(default=None, description="password that the role kiln_api gets")
+    worker_password: SecretStr | None = Field(default=None, description="password that the role kiln_worker gets")
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        """The password of each role that is to have one."""
+        given = {"kiln_api": self.api_password, "kiln_worker": self.worker_password}
+        return {role: password.get_secret_value() for role, password in given.items() if password}
 
 
 class ModelSettings(BaseSettings):

@@ -1,4 +1,7 @@
-"""``python -m migrations``: brings the database of KILN_DATABASE_URL to the newest schema, or does another step."""
+"""``python -m migrations``: brings the database of KILN_DATABASE_URL to the newest schema, or does another step.
+
+With KILN_API_PASSWORD and KILN_WORKER_PASSWORD it then lets the roles kiln_api and kiln_worker log in with them.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,7 +9,8 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
-from common.settings import DatabaseSettings, read_settings
+from common.settings import MigrationSettings, read_settings
+from migrations.roles import let_in
 
 
 def config(database_url: str) -> Config:
@@ -30,10 +34,14 @@ def main() -> None:
     parser.add_argument("--to", help="revision to go to")
     parser.add_argument("--message", help="what the new revision does")
     arguments = parser.parse_args()
-    alembic = config(read_settings(DatabaseSettings).database_url.get_secret_value())
+    settings = read_settings(MigrationSettings)
+    url = settings.database_url.get_secret_value()
+    alembic = config(url)
     match arguments.action:
         case "upgrade":
             command.upgrade(alembic, arguments.to or "head")
+            if passwords := settings.passwords:
+                let_in(url, passwords)
         case "downgrade":
             command.downgrade(alembic, arguments.to or "-1")
         case "check":

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.settings import DatabaseSettings, Settings
+from common.settings import MigrationSettings, Settings
 from tests.containers.compose import ROOT, Missing, environment, interpolate, load, read, read_env
 
 OURS = {"migrate", "api", "sweeper", "worker", "worker-gpu"}
@@ -46,7 +46,7 @@ def test_nested_defaults_are_filled_in_as_compose_does() -> None:
 
 
 def test_every_variable_of_ours_is_a_setting_that_exists() -> None:
-    known = {f"KILN_{field.upper()}" for field in Settings.model_fields}
+    known = {f"KILN_{field.upper()}" for kind in (Settings, MigrationSettings) for field in kind.model_fields}
     in_example = set(re.findall(r"^#?(KILN_\w+)=", (ROOT / ".env.example").read_text(), re.M))
     used = {name for service in SERVICES.values() for name in environment(service, EXAMPLE) if name.startswith("KILN_")}
     in_file = set(re.findall(r"\$\{(KILN_\w+)", (ROOT / "docker-compose.yml").read_text()))
@@ -55,10 +55,21 @@ def test_every_variable_of_ours_is_a_setting_that_exists() -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_setting_without_a_default_is_given(name: str) -> None:
-    kind = DatabaseSettings if name == "migrate" else Settings
+    kind = MigrationSettings if name == "migrate" else Settings
     needed = {f"KILN_{field.upper()}" for field, about in kind.model_fields.items() if about.is_required()}
     given = environment(SERVICES[name], FILLED)
     assert needed <= {variable for variable, value in given.items() if value}
+
+
+def test_no_service_but_the_migration_has_another_users_password() -> None:
+    """A worker on a rented machine with the password of whoever owns the database in its environment."""
+    passwords = {"POSTGRES_PASSWORD": "the owner's", "API_PASSWORD": "the api's", "WORKER_PASSWORD": "the workers'"}
+    filled = {**FILLED, **passwords}
+    for name, service in load(filled).items():
+        if name in OURS - {"migrate"}:
+            own = "the workers'" if name.startswith("worker") else "the api's"
+            seen = "\n".join(environment(service, filled).values())
+            assert [password for password in passwords.values() if password in seen] == [own], name
 
 
 def test_one_variable_swaps_the_storage_for_servers_and_clients_alike() -> None:

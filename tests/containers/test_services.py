@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -20,6 +21,8 @@ from tests.processes import free_port, wait_for
 
 HAND_FILLED = {
     "POSTGRES_PASSWORD": "0",
+    "API_PASSWORD": "a",
+    "WORKER_PASSWORD": "b",
     "REDIS_PASSWORD": "0",
     "KILN_S3_SECRET_KEY": "0",
     "KILN_MODEL": "demo",
@@ -109,10 +112,19 @@ class Deployment:
 
     def _environment(self, name: str) -> dict[str, str]:
         given = environment(self._services[name], self._env_file)
-        return bare() | given | {variable: self._elsewhere[variable] for variable in given.keys() & self._elsewhere}
+        there = {variable: self._elsewhere[variable] for variable in given.keys() & self._elsewhere}
+        if name != "migrate":  # which has the owner's rights, and here the owner's password
+            there["KILN_DATABASE_URL"] = _as_user_of(given["KILN_DATABASE_URL"], there["KILN_DATABASE_URL"])
+        return bare() | given | there
 
     def _here(self, words: list[str]) -> list[str]:
         return process([word.replace("8000", self.port).replace("0.0.0.0", "127.0.0.1") for word in words])  # noqa: S104
+
+
+def _as_user_of(url: str, place: str) -> str:
+    """The database of ``place``, with the user and the password of ``url``."""
+    user = urlsplit(url).netloc.rpartition("@")[0]
+    return urlsplit(place)._replace(netloc=f"{user}@{urlsplit(place).netloc.rpartition('@')[2]}").geturl()
 
 
 @pytest.fixture
@@ -134,7 +146,7 @@ def test_one_job_goes_through_the_services_of_the_compose_file(deployment: Deplo
         for name in ("api", "sweeper", "worker"):
             running.enter_context(deployment.up(name))
         client = running.enter_context(httpx2.Client(base_url=f"http://127.0.0.1:{deployment.port}", timeout=30))
-        made = deployment.execute("api", "python", "-m", "client", "keys", "create", "me", "--json")
+        made = deployment.execute("migrate", "python", "-m", "client", "keys", "create", "me", "--json")
         assert made.returncode == 0, made.stderr
         client.headers["Authorization"] = f"Bearer {json.loads(made.stdout)['key']}"
         wait_for(
