@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 SOURCES := api bench client common demo migrations tests worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format unit slow bench train-demo clean
+.PHONY: help install demo up test lint format unit slow chaos bench train-demo clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ unit: install ## the tests that need no server, in seconds
 
 slow: install ## the full Stable Diffusion shape on random weights, and torch.compile (minutes, 7 GiB)
 	$(BIN)/python -m pytest -m slow
+
+chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: one round)
+	$(BIN)/python -m tests.chaos --rounds $(if $(QUICK),1,20)
 
 bench: install ## speed and memory against Kiln's peers, as ratios of interleaved runs (an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

@@ -15,6 +15,7 @@ from common.jobs.claim import Claim
 from common.jobs.state import Lane, Stage
 from worker.checkpoints import Checkpoints
 from worker.diffusion.slots import Slot
+from worker.fault import fault
 
 log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ class Hold:
         self.stage, self._entered_at = stage, time.monotonic()
         self._unsaved |= texts or {}
         self._look(save=True)
+        fault(stage)
 
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
         """Put the pictures where the last attempt left them; from now on they are kept now and then."""

@@ -4,6 +4,7 @@ from common.errors import Interrupted, KilnError
 from common.jobs.claim import Claim
 from common.jobs.state import TERMINAL, Stage
 from worker.breaker import Breaker
+from worker.fault import fault
 from worker.hold import Hold
 from worker.settle import Broken, Finished, Outcome, Stopped, settle
 from worker.stages.diffuse import diffuse
@@ -18,7 +19,10 @@ def run(claim: Claim, workshop: Workshop) -> None:
     with workshop.hold(claim) as hold:
         outcome = _attempt(claim, hold, workshop)
         _judge(outcome, claim, workshop.breaker)
-        if settle(claim, outcome, workshop) in TERMINAL:
+        fault("finishing")
+        status = settle(claim, outcome, workshop)
+        fault("finished")
+        if status in TERMINAL:
             hold.checkpoints.remove()
 
 

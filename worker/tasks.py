@@ -8,6 +8,7 @@ from celery import Celery
 from common.errors import Unavailable
 from common.ids import show_id
 from common.queue import TASK
+from worker.fault import fault
 from worker.run import run
 from worker.workshop import Workshop
 
@@ -27,6 +28,7 @@ def work(workshop: Workshop, on_claim: Callable[[], None] = lambda: None) -> Non
     try:
         while claim := workshop.claim():
             on_claim()
+            fault("claimed")
             with structlog.contextvars.bound_contextvars(
                 job=show_id("job", claim.job_id), attempt=claim.attempt, prompt=claim.spec.prompt
             ):

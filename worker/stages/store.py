@@ -8,6 +8,7 @@ from PIL import Image
 
 from common.jobs.spec import JobSpec
 from common.objects import Objects
+from worker.fault import fault
 from worker.picture import CONTENT_TYPES, encode, thumbnail
 from worker.ticket import Rendered, Scored, StoredImage
 
@@ -54,6 +55,7 @@ def _upload(
     thumbnail_key = object_key(job_id, attempt, index, "thumb.webp")
     content_type = CONTENT_TYPES[spec.output_format]
     objects.put(key, data, content_type)
+    fault("uploading")
     objects.put(thumbnail_key, small, CONTENT_TYPES["webp"])
     return replace(
         _row(index, image, rendered, scored),

@@ -1,0 +1,47 @@
+"""``python -m tests.chaos``: scenarios in, each on a Kiln of its own; one JSON object per scenario out."""
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import print_json
+
+from tests.chaos.rig import running_rig
+from tests.chaos.scenarios import SCENARIOS
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="scenarios, as C1; all where none is named")] = None,
+    rounds: Annotated[int, typer.Option(help="how often each harm is done", min=1)] = 20,
+    output: Annotated[Path | None, typer.Option(help="file that gets the results, one JSON object a line")] = None,
+) -> None:
+    """Hurt a real Kiln and ask the checker what became of its jobs. Exit code 1 where a scenario is not as it must be.
+
+    A scenario of the table passes without a violation; a negative control passes where the checker sees one.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    good = True
+    for name in names or SCENARIOS:
+        scenario, clean = SCENARIOS[name]
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as home, running_rig(Path(home)) as rig:
+            scenario(rig, rounds)
+            report = rig.report()
+        good &= report.passed is clean
+        told = {"scenario": name, "rounds": rounds, "seconds": round(time.monotonic() - began)}
+        result = told | {"good": report.passed is clean} | asdict(report)
+        print_json(data=result)
+        if output:
+            with output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+    raise typer.Exit(not good)
+
+
+if __name__ == "__main__":
+    typer.run(main)

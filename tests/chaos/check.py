@@ -1,0 +1,126 @@
+"""``python -m tests.chaos.check LOG``: the database, the bucket and a client's log of its 202s in; what was kept, out.
+
+It knows nothing of how Kiln works: it holds what lies there against what was promised. Writes nothing.
+"""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import print_json
+from sqlalchemy import Engine, Row, text
+
+from common.db import make_engine, reading
+from common.errors import NotFound
+from common.ids import parse_id
+from common.objects import Objects
+from common.settings import Settings, read_settings
+
+JOBS = "SELECT id, status, attempt, idempotency_key, spec, error ->> 'code' AS code FROM jobs"
+IMAGES = "SELECT job_id, key, sha256 FROM images"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Numbers of jobs; each violation in a sentence of its own."""
+
+    attempted: int
+    acknowledged: int
+    succeeded: int
+    lost: int
+    duplicated: int
+    unexpected: int
+    recovered: int
+    violations: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.lost + self.duplicated + self.unexpected
+
+
+def check(engine: Engine, objects: Objects, log: Iterable[str]) -> Report:
+    """Hold the database and the bucket against ``log``: JSON lines {"asked": key}, {"accepted": id, "key": key} and
+    {"canceled": id}. All jobs are expected to be over. Raises Unavailable or StorageError."""
+    told = [json.loads(line) for line in log]
+    with reading(engine) as connection:
+        rows = {row.id.hex: row for row in connection.execute(text(JOBS))}
+        images: dict[str, list[Row[Any]]] = {job: [] for job in rows}
+        for image in connection.execute(text(IMAGES)):
+            images[image.job_id.hex].append(image)
+    asked = {line["asked"] for line in told if "asked" in line}
+    accepted = {parse_id("job", line["accepted"]).hex: line["key"] for line in told if "accepted" in line}
+    canceled = {parse_id("job", line["canceled"]).hex for line in told if "canceled" in line}
+    lost = [f"{job} was accepted and is {_state(rows.get(job))}" for job in accepted if not _over(rows.get(job))]
+    doubled = _doubled(accepted, rows.values()) + [
+        f"{job} has pictures of {len(attempts)} attempts"
+        for job, found in images.items()
+        if len(attempts := {_attempt(image.key) for image in found if image.key}) > 1
+    ]
+    odd = [f"{row.id.hex} was never asked for" for row in rows.values() if row.idempotency_key not in asked]
+    odd += [sentence for job, row in rows.items() if (sentence := _odd(row, images[job], objects, job in canceled))]
+    done = [row for row in rows.values() if row.status == "succeeded"]
+    recovered = sum(row.attempt > 1 for row in done)
+    return Report(
+        len(asked), len(accepted), len(done), len(lost), len(doubled), len(odd), recovered, (*lost, *doubled, *odd)
+    )
+
+
+def _over(row: Row[Any] | None) -> bool:
+    return row is not None and row.status not in ("queued", "running")
+
+
+def _state(row: Row[Any] | None) -> str:
+    return "gone" if row is None else f"still {row.status}"
+
+
+def _doubled(accepted: dict[str, str], rows: Iterable[Row[Any]]) -> list[str]:
+    """Keys that stand for more than one job, in what the client was told or in the database."""
+    told = {(key, job) for job, key in accepted.items()}
+    counts = Counter(key for key, _ in told | {(row.idempotency_key, row.id.hex) for row in rows})
+    return [f"the key {key} has {count} jobs" for key, count in counts.items() if count > 1]
+
+
+def _odd(row: Row[Any], images: Sequence[Row[Any]], objects: Objects, cancel: bool) -> str:
+    """What is wrong with a job that is over, '' where nothing is."""
+    if row.status == "succeeded":
+        if len(images) != row.spec["num_images"]:
+            return f"{row.id.hex} succeeded with {len(images)} of {row.spec['num_images']} pictures"
+        wrong = [fault for image in images if image.key and (fault := _wrong(image, row.attempt, objects))]
+        return f"{row.id.hex}: {'; '.join(wrong)}" if wrong else ""
+    if images:
+        return f"{row.id.hex} is {row.status} and has pictures"
+    if row.status in ("failed", "expired") or (row.status == "canceled" and not cancel):
+        return f"{row.id.hex} is {row.status}: {row.code}"
+    return ""
+
+
+def _wrong(image: Row[Any], attempt: int, objects: Objects) -> str:
+    if _attempt(image.key) != attempt:
+        return f"{image.key} is not of the attempt that won, {attempt}"
+    try:
+        found = hashlib.sha256(b"".join(objects.open(image.key))).hexdigest()
+    except NotFound:
+        return f"{image.key} is not there"
+    return "" if found == image.sha256 else f"{image.key} has other bytes than recorded"
+
+
+def _attempt(key: str) -> int:
+    return int(key.split("/")[2])
+
+
+def main() -> None:
+    """Print the report as JSON; exit code 1 where a promise was broken."""
+    settings = read_settings(Settings)
+    engine = make_engine(settings.database_url.get_secret_value(), name="kiln-check", pool_size=1)
+    report = check(engine, Objects.from_settings(settings), Path(sys.argv[1]).read_text().splitlines())
+    print_json(data=asdict(report))
+    sys.exit(not report.passed)
+
+
+if __name__ == "__main__":
+    main()
