@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,3 +95,5 @@ def running_rig(home: Path) -> Iterator[Rig]:
         )
         with running_kiln(settings, home) as kiln:
             yield Rig(kiln, home / "client.jsonl")
+    if (noted := home / "services" / "postgres.place").exists():  # as root the database lay elsewhere
+        shutil.rmtree(noted.read_text())
