@@ -1,0 +1,40 @@
+"""Celery's settings hold: a worker hears the broker again after a restart and after its connections went half-open.
+
+What is watched is the queue itself, for a worker finds its jobs without any broker too.
+"""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from common.queue import Doorbell
+from tests.deployment import Kiln
+from tests.processes import changed, free_port, running_api, wait_for
+from tests.system.halfopen import relayed
+from tests.system.test_faults import broker
+
+MESSAGES = 3
+FROM_THE_START, HALF_OPEN, RESTARTED = 40, 75, 40  # seconds; without a socket_timeout half-open is for good
+
+
+def hear(doorbell: Doorbell, *, seconds: float) -> None:
+    """Wait until the worker takes messages from the broker. One may be taken by the connection that it lost."""
+    assert all(doorbell.ring("demo") for _ in range(MESSAGES))
+    wait_for("end of the messages", lambda: doorbell.waiting("demo") == 0, seconds=seconds)
+
+
+def test_a_worker_hears_a_broker_that_was_restarted_and_one_whose_connections_went_half_open(
+    kiln: Kiln, tmp_path: Path, database_url: str
+) -> None:
+    port = free_port()
+    doorbell = Doorbell(f"redis://:pass@127.0.0.1:{port}/0")
+    with relayed(port) as relay:
+        through = SecretStr(f"redis://:pass@127.0.0.1:{relay.port}/0")
+        settings = changed(kiln.settings, broker_url=through, database_url=SecretStr(database_url))
+        with running_api(settings, log=tmp_path / "api.log") as url, Kiln(url, settings, tmp_path).worker():
+            with broker(tmp_path, port):
+                hear(doorbell, seconds=FROM_THE_START)
+                assert relay.cut() > 0
+                hear(doorbell, seconds=HALF_OPEN)
+            with broker(tmp_path, port):
+                hear(doorbell, seconds=RESTARTED)
