@@ -8,6 +8,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -121,6 +122,19 @@ images = Table(
         " AND bytes IS NOT NULL AND sha256 IS NOT NULL)",
         name="images_kept_has_object",
     ),
+)
+
+# Written by triggers alone, in the statement that changes the job; its rows go with their job and change never
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=_clock),
+    Column("attempt", Integer, nullable=False),
+    Column("from_status", Text),
+    Column("to_status", Text, nullable=False),
+    Column("worker", Text),
 )
 
 workers = Table(
