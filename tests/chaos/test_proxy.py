@@ -1,0 +1,81 @@
+"""The proxy does to a real server's connections what it is told."""
+
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from common.local.services import Services
+from tests.chaos.proxy import Proxy, proxied
+
+
+@pytest.fixture
+def proxy(services: Services) -> Iterator[Proxy]:
+    address = urlsplit(services.broker_url)
+    with proxied("127.0.0.1", address.port or 0) as made:
+        yield made
+
+
+def ask(connection: socket.socket) -> bytes:
+    """What Redis says to a PING; without a password that is an error, but an answer."""
+    connection.sendall(b"PING\r\n")
+    return connection.recv(100)
+
+
+def connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=3)
+
+
+def test_it_passes_what_it_is_given(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        assert ask(connection).startswith(b"-NOAUTH")
+
+
+def test_it_cuts_connections_and_refuses_new_ones_until_it_passes_again(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        ask(connection)
+        proxy.become("cut")
+        assert ended(connection)
+    proxy.become("refuse")
+    assert refused(proxy)
+    proxy.become("pass")
+    with connect(proxy) as connection:
+        assert ask(connection)
+
+
+def test_it_swallows_without_closing_and_gives_what_it_held_afterwards(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        ask(connection)
+        proxy.become("swallow")
+        connection.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            ask(connection)
+        proxy.become("pass")
+        connection.settimeout(5)
+        assert connection.recv(100).startswith(b"-NOAUTH")
+
+
+def test_it_delays_each_piece(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        proxy.become("delay")
+        began = time.monotonic()
+        ask(connection)
+        assert time.monotonic() - began >= 0.4  # 0.2 s each way
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended it, by a reset or an end."""
+    try:
+        return ask(connection) == b""
+    except ConnectionError:
+        return True
+
+
+def refused(proxy: Proxy) -> bool:
+    try:
+        with connect(proxy) as connection:
+            return ended(connection)
+    except ConnectionError:  # some kernels tell of the reset as early as this
+        return True
