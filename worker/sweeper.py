@@ -5,20 +5,23 @@ A small process of its own, without torch. Two are safe: a lock in the database 
 
 import signal
 import threading
+import time
 
 import structlog
 from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
 
 from common.db import make_engine
-from common.errors import Unavailable
-from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
+from common.errors import StorageError, Unavailable
+from common.jobs.sweep import forget_finished, only_sweeper, sweep_once, take_unpublished
+from common.objects import Objects
 from common.queue import Doorbell
 from common.settings import Settings, read_settings
 from common.telemetry import configure_logging
 
 log = structlog.get_logger()
 
+RETAIN_SECONDS = 3600  # between two rounds of retention: no index leads to a job's end, so each reads all jobs
 MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever the backlog
 
 
@@ -27,6 +30,8 @@ def main() -> None:
     configure_logging(settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets)
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
     doorbell = Doorbell(settings.broker_url.get_secret_value())
+    objects = Objects.from_settings(settings)
+    next_retention = time.monotonic()
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
@@ -34,6 +39,9 @@ def main() -> None:
     while not stop.wait(settings.sweep_seconds):
         try:
             sweep(settings, engine, doorbell)
+            if settings.retention_days is not None and time.monotonic() >= next_retention:
+                retain(engine, objects, settings.retention_days)
+                next_retention = time.monotonic() + RETAIN_SECONDS
         except Unavailable:
             log.warning("not swept: the database does not answer")
 
@@ -48,6 +56,25 @@ def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
             log.info("swept", returned=swept.returned, expired=swept.expired)
         for model in settings.registry:
             ring_for_waiting(engine, doorbell, model)
+
+
+def retain(engine: Engine, objects: Objects, days: float) -> int:
+    """Delete what ended over ``days`` ago, rows first; returns how many jobs. Raises Unavailable.
+
+    Rows first, so that no row ever names an object that is gone.
+    """
+    total = 0
+    while True:
+        count, keys = forget_finished(engine, days=days)
+        if not count:
+            return total
+        total += count
+        log.info("retention: jobs deleted", jobs=count)
+        try:
+            objects.delete(keys)
+        except StorageError:
+            log.warning("objects of deleted jobs were left behind", keys=keys)
+            return total
 
 
 def ring_for_waiting(engine: Engine, doorbell: Doorbell, model: str) -> int:

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 
 from common.db import transaction
 from common.errors import WorkerLost
 from common.jobs.lease import charge
 from common.jobs.state import Status
-from common.jobs.tables import is_queued, is_running, jobs
+from common.jobs.tables import images, is_queued, is_running, jobs
 from common.jobs.workers import forget_workers
 
 _FORGET_WORKERS_AFTER = 24 * 3600
@@ -100,3 +100,24 @@ def take_unpublished(engine: Engine, model: str, limit: int) -> int:
     )
     with transaction(engine) as connection:
         return connection.execute(update(jobs).where(jobs.c.id == unsent.c.id).values(published_at=clock)).rowcount
+
+
+def forget_finished(engine: Engine, *, days: float, limit: int = 500) -> tuple[int, list[str]]:
+    """Delete up to ``limit`` jobs that ended over ``days`` ago, with their images and events.
+
+    Returns how many, and the keys of their objects, which nothing names any more: the caller removes them.
+    """
+    old = (
+        select(jobs.c.id)
+        .where(jobs.c.finished_at < func.clock_timestamp() - timedelta(days=days))
+        .order_by(jobs.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    with transaction(engine) as connection:
+        ids = connection.execute(old).scalars().all()
+        stored = connection.execute(
+            select(images.c.key, images.c.thumbnail_key).where(images.c.job_id.in_(ids), images.c.kept)
+        ).all()
+        connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
+    return len(ids), [key for row in stored for key in row]
