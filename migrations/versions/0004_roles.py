@@ -5,7 +5,7 @@ They cannot log in until somebody gives them a password: see migrations/roles.py
 
 from alembic import op
 
-revision = "0005"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
