@@ -62,10 +62,19 @@ def styles(owner: Reader) -> dict[str, Any]:
 
 
 @router.get("/schedulers")
-def schedulers(owner: Reader) -> dict[str, Any]:
-    """The schedulers, with the U-Net evaluations that 20 steps cost."""
+def schedulers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
+    """The schedulers, with the U-Net evaluations that 20 steps cost, and the models that have Karras sigmas with it."""
+    models = kiln.settings.registry.items()
     return _list(
-        [{"id": name, "object": "scheduler", "evaluations_of_20_steps": evaluations(name, 20)} for name in SCHEDULERS]
+        [
+            {
+                "id": name,
+                "object": "scheduler",
+                "evaluations_of_20_steps": evaluations(name, 20),
+                "karras_sigmas": [model for model, entry in models if name in entry.karras],
+            }
+            for name in SCHEDULERS
+        ]
     )
 
 

@@ -106,7 +106,13 @@ def make_model(unet: Unet) -> Model:
     return cast(
         Model,
         SimpleNamespace(
-            name="fake", **parts, device=torch.device("cpu"), dtype=torch.float32, revisions={}, compiled=None
+            name="fake",
+            **parts,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            revisions={},
+            karras=frozenset(),
+            compiled=None,
         ),
     )
 

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from common.errors import ModelNotLoadable
+from common.jobs.spec import SchedulerName
 from common.models import PARTS, ModelEntry, PartName
 from worker.locate import Located, locate_part
 from worker.parts import LAYOUTS, PartError, naming
@@ -55,6 +56,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     revisions: dict[str, str]  # part name -> hub commit, or "sha256:…" of a folder's files
+    karras: frozenset[SchedulerName] = frozenset()  # those that space noise levels as Karras et al. for this model
     compiled: tuple[int, int] | None = None  # width and height of the pictures for which the U-Net is compiled
 
 
@@ -85,7 +87,7 @@ def load_model(
             loaded |= _load_part(part, located, device, dtype)
     _check_fit(name, loaded)
     log.info("model_loaded", model=name, device=str(device), seconds=round(time.monotonic() - began, 2))
-    return Model(name=name, **loaded, device=device, dtype=dtype, revisions=revisions)
+    return Model(name=name, **loaded, device=device, dtype=dtype, revisions=revisions, karras=entry.karras)
 
 
 def _load_part(part: PartName, located: Located, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

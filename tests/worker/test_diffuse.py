@@ -236,7 +236,7 @@ def test_only_the_device_thread_touches_models_and_tokenizers(
     parts: dict[str, Any] = {
         field.name: Watched(getattr(model, field.name), names)
         for field in fields(Model)
-        if field.name not in ("name", "device", "dtype", "revisions", "compiled")
+        if field.name not in ("name", "device", "dtype", "revisions", "karras", "compiled")
     }
     watched = replace(model, **parts)
     spec = make_spec()
@@ -281,7 +281,7 @@ def own_pipeline(model: Model, scheduler: SchedulerName) -> Any:
         text_encoder=model.text_encoder,
         tokenizer=model.tokenizer,
         unet=model.unet,
-        scheduler=make_scheduler(scheduler),
+        scheduler=make_scheduler(scheduler, scheduler in model.karras),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -62,9 +62,10 @@ def test_the_fast_mode_paints_the_same_picture_up_to_rounding(model: Model, make
         assert (alone.latents - slot.latents).norm() < 1e-4 * alone.latents.norm()
 
 
+@pytest.mark.parametrize("karras", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 20, 50])
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_course_goes_where_the_stock_scheduler_goes(name: SchedulerName, steps: int) -> None:
+def test_a_course_goes_where_the_stock_scheduler_goes(name: SchedulerName, steps: int, karras: bool) -> None:
     """With a stand-in for the U-Net that is neither linear nor the same at every step."""
     generator = torch.Generator().manual_seed(steps)
     noise, mixing = torch.randn(4, 8, 8, generator=generator), torch.randn(4, 4, generator=generator) / 3
@@ -72,14 +73,14 @@ def test_a_course_goes_where_the_stock_scheduler_goes(name: SchedulerName, steps
     def answer(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         return torch.einsum("ab,bhw->ahw", mixing, sample) / 2 + torch.sin(sample + timestep / 500) / 2
 
-    stock = make_scheduler(name)
+    stock = make_scheduler(name, karras)
     stock.set_timesteps(steps)
     expected = noise * stock.init_noise_sigma
     for timestep in stock.timesteps:
         seen = answer(stock.scale_model_input(expected, timestep), timestep)
         expected = stock.step(seen, timestep, expected).prev_sample
 
-    course = plot_course(name, steps)
+    course = plot_course(name, steps, karras)
     past = begin(course, noise).past
     for at in range(len(course)):
         seen = answer(course.scale[at] * past[0], course.timesteps[at])

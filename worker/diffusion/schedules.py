@@ -23,15 +23,19 @@ _TRAINED_WITH = {
 }
 
 
-def make_scheduler(name: SchedulerName) -> Any:
-    """A new scheduler: stateful and not thread-safe, so one for each picture. Everything else is diffusers' default."""
+def make_scheduler(name: SchedulerName, karras: bool = False) -> Any:
+    """A new scheduler: stateful and not thread-safe, so one for each picture. Everything else is diffusers' default.
+
+    With ``karras``, the noise levels are spaced as in Karras et al. 2022, arXiv:2206.00364, equation 5.
+    """
+    options = _TRAINED_WITH | {"use_karras_sigmas": karras}
     match name:
         case "lms_discrete":
-            return LMSDiscreteScheduler(**_TRAINED_WITH)
+            return LMSDiscreteScheduler(**options)
         case "heun_discrete":
-            return HeunDiscreteScheduler(**_TRAINED_WITH)
+            return HeunDiscreteScheduler(**options)
         case "dpm_solver_multistep":
-            return DPMSolverMultistepScheduler(**_TRAINED_WITH, solver_order=2)
+            return DPMSolverMultistepScheduler(**options, solver_order=2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +57,13 @@ class Course:
 
 
 @lru_cache(maxsize=256)
-def plot_course(name: SchedulerName, steps: int) -> Course:
+def plot_course(name: SchedulerName, steps: int, karras: bool = False) -> Course:
     """The course of ``steps`` steps, read off the stock scheduler. ValueError for one that is not linear and short.
 
     LMS, Heun and DPM++ are linear in samples and outputs. So the scheduler is shown, in place of pictures, one unit
     vector for every sample and one for every output: what it makes of them are its coefficients.
     """
-    scheduler = make_scheduler(name)
+    scheduler = make_scheduler(name, karras)
     scheduler.set_timesteps(steps)
     count = len(scheduler.timesteps)
     units = torch.eye(2 * count)

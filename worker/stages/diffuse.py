@@ -44,7 +44,7 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder
     Raises NumericalError, OutOfDeviceMemory, and what ``holder`` raises.
     """
     seeds = tuple(spec.image_seed(index) for index in range(spec.num_images))
-    course = plot_course(spec.scheduler, spec.num_inference_steps)
+    course = plot_course(spec.scheduler, spec.num_inference_steps, spec.scheduler in model.karras)
     with _naming_the_size(spec):
         asked = _Asked(spec, texts.enhanced_prompt, course, holder)
         slots, cut, width = device.share(partial(_prepare, model, device), ("prepare", model.name), asked)
@@ -120,6 +120,7 @@ def _recipe(spec: JobSpec, texts: Enhanced, model: Model, cut: bool, width: Widt
         "dtype": str(model.dtype).removeprefix("torch."),
         "engine_mode": "fast" if width.floats else "exact",
         "slot_width": width.slots,
+        "karras_sigmas": spec.scheduler in model.karras,
         "compiled": model.compiled == (spec.width, spec.height),
         "versions": {library: version(library) for library in LIBRARIES},
     }
