@@ -106,10 +106,12 @@ def test_what_the_holder_raises_stops_the_job_within_a_step(model: Model, device
 
     slow = model.unet.register_forward_pre_hook(lambda *_: time.sleep(0.3))  # time for news, on a busy machine too
     try:
-        with counted(model) as evaluations, pytest.raises(JobCanceled):
-            diffuse(make_spec(num_images=3), TEXTS, model, device, Listener(cancel_at_five))
-        done = len(evaluations)
-        device.run(lambda: None)
+        with counted(model) as evaluations:
+            with pytest.raises(JobCanceled):
+                diffuse(make_spec(num_images=3), TEXTS, model, device, Listener(cancel_at_five))
+            device.run(lambda: None)  # after the step that had begun
+            done = len(evaluations)
+            device.run(lambda: None)
     finally:
         slow.remove()
 
