@@ -32,7 +32,6 @@ def models(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
                 "id": name,
                 "object": "model",
                 "description": entry.description,
-                "trained": entry.trained,
                 "default": name == kiln.settings.model,
                 "servable": name in served,
                 "width": entry.width,

@@ -152,7 +152,7 @@ def _model(name: str, entry: ModelEntry, settings: Settings) -> str:
                 locate_part(name, part, origin, settings.home)
             elif not is_pulled(part, origin, settings.home):
                 raise CheckFailed("it has not been fetched")
-    return f"{name}: all {len(PARTS)} parts" + ("" if entry.trained else ", untrained (random weights)")
+    return f"{name}: all {len(PARTS)} parts"
 
 
 def _api() -> str:

@@ -104,7 +104,7 @@ def _row(name: str, entry: "ModelEntry", settings: "ModelSettings") -> dict[str,
         }
         for part in PARTS
     }
-    return {"name": name, "trained": entry.trained, "description": entry.description, "parts": parts}
+    return {"name": name, "description": entry.description, "parts": parts}
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

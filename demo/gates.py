@@ -151,7 +151,7 @@ def measure_styles(studio: Studio) -> Iterator[Verdict]:
     flat = float(np.mean([measures.like_their_block(picture) for picture in of["pixelart"]]))
     yield Verdict(4, "pixels like their block in pixel art", flat, 0.80)
     edges = float(np.mean([measures.edges_on_grid(picture) for picture in of["pixelart"]]))
-    yield Verdict(4, "change that falls on the blocks' borders", edges, 0.50)
+    yield Verdict(4, "change that falls on the blocks' borders", edges, 0.55)
 
 
 def measure_guidance(studio: Studio) -> Verdict:

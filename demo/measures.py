@@ -76,11 +76,12 @@ def saturated_share(picture: Picture) -> float:
 def has_bars(picture: Picture) -> bool:
     """Whether an eighth of the rows is black at the top and at the bottom, and what is between begins with a step.
 
-    A row of tolerance on either side of the border; a night without the step has no bars.
+    A row of tolerance on either side of the border; a night without the step has no bars. Of a pixel the strongest
+    channel counts, not luma, in which the dark blue of space is as good as black.
     """
-    luma = _unit(picture) @ np.array(LUMA)
-    bar, row = len(luma) // 8, len(luma) // 128
-    for rows in (luma, luma[::-1]):
+    value = _unit(picture).max(axis=-1)
+    bar, row = len(value) // 8, len(value) // 128
+    for rows in (value, value[::-1]):
         black = np.quantile(rows[: bar - row], 0.95) < 0.12
         step = rows[bar + row : bar + 3 * row].mean() - rows[bar - 3 * row : bar - row].mean()
         if not black or step < 0.02:
@@ -98,17 +99,19 @@ def like_their_block(picture: Picture, tolerance: float = 1 / 14) -> float:
 
 
 def edges_on_grid(picture: Picture) -> float:
-    """The part of all change between neighboring pixels that falls on the borders of blocks.
+    """The part of all change between neighboring pixels that falls on the borders of blocks, or one pixel beside them.
 
-    1 for perfect blocks; for a picture that knows no grid, about one over the side of a block. Change is counted up
-    to STEEP, squared: else two black bars, which happen to end on the grid, outweigh all else.
+    1 for perfect blocks; for a picture that knows no grid, about three over the side of a block. The pixel beside is
+    the decoder's: it softens an edge by that much. Change is counted up to STEEP, squared: else two black bars, which
+    happen to end on the grid, outweigh all else.
     """
     luma = _unit(picture) @ np.array(LUMA)
     side = len(luma) // BLOCKS
     on, everything = 0.0, 0.0
     for values in (luma, luma.T):
         energy = (np.abs(np.diff(values, axis=0)).clip(max=STEEP) ** 2).sum(axis=1)
-        on += float(energy[side - 1 :: side].sum())
+        from_border = (np.arange(len(energy)) + 1) % side
+        on += float(energy[np.minimum(from_border, side - from_border) <= 1].sum())
         everything += float(energy.sum())
     return on / everything if everything else 0.0
 

@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from common.styles import DEFAULT_NEGATIVE_PROMPT, apply_style
 from demo.captions import DEMO_PROMPTS, empty_prompt, prompt
-from demo.shapes import FACTOR, LATENTS, NATIVE, POSITIONS, SCALING, make_text_encoder, make_unet
+from demo.shapes import FACTOR, LATENTS, NATIVE, POSITIONS, SCALING, SMALL, make_text_encoder, make_unet
 from demo.training.loop import fastest_device
 from demo.training.pictures import SHARD, open_pictures, scene_at
 from demo.training.vae import write_sheet
@@ -22,8 +22,9 @@ from worker.diffusion.schedules import make_scheduler
 
 EMPTY = 0.10  # of the captions: guidance needs to know what "no prompt" looks like
 OFFSET = 0.1  # noise of a whole channel: without it the mean of the noise decides brightness and color
-SNR_LIMIT = 5.0  # Hang et al. 2023, arXiv:2303.09556
-EARLY = 0.75  # below 1: more of the steps in which the composition and the colors are decided
+# Of each size: the limit of Hang et al. 2023, arXiv:2303.09556, and the exponent that shares out the steps. At half the
+# size composition and colors are learned, most of all in the noisy steps; at the whole size edges and surfaces too.
+EMPHASIS = {SMALL: (5.0, 0.75), NATIVE: (15.0, 1.0)}
 SHOWN_STYLES = ("photographic", "cinematic", "anime", "lineart", "gogh", "pixelart", "comic", "surrealistic")
 
 
@@ -42,14 +43,15 @@ class UnetTask:
         self.noising = DDPMScheduler(1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
         shares = self.noising.alphas_cumprod
         ratio = shares / (1 - shares)
-        self.weights = ratio.clamp(max=SNR_LIMIT) / ratio
+        limit, self.exponent = EMPHASIS[size]
+        self.weights = ratio.clamp(max=limit) / ratio
 
     def loss(self, generator: torch.Generator) -> torch.Tensor:
         places = torch.randint(len(self.latents), (self.batch,), generator=generator)
         latents = self.latents[places].float()
         noise = torch.randn(latents.shape, generator=generator)
         noise += OFFSET * torch.randn((self.batch, LATENTS, 1, 1), generator=generator)
-        steps = (1000 * torch.rand(self.batch, generator=generator) ** EARLY).long()
+        steps = (1000 * torch.rand(self.batch, generator=generator) ** self.exponent).long()
         noisy = self.noising.add_noise(latents, noise, steps)
         tokens = self._tokens(places.tolist(), int(torch.randint(2**31, (1,), generator=generator)))
         device = self.unet.device

@@ -140,7 +140,7 @@ def test_a_job_for_tomorrow_is_accepted_and_rings_nobody(api: Api) -> None:
 
 def test_the_catalogue_says_what_there_is_to_choose_from(api: Api) -> None:
     models = {model["id"]: model for model in api.get("/v1/models").json()["data"]}
-    assert models["demo"]["trained"] is False
+    assert models["demo"]["width"] == 256
     assert models["sd-v1-4"]["parts"]["scorer"] == "openai/clip-vit-base-patch16@main"
     styles = {style["id"] for style in api.get("/v1/styles").json()["data"]}
     assert styles >= {"gogh", "surrealistic", "cinematic", "anime", "photographic", "comic", "lineart", "pixelart"}

@@ -102,7 +102,7 @@ def test_blocks_are_seen_in_pixel_art_and_nowhere_else(drawn: dict[str, list[Pic
     assert min(flat["pixelart"]) == 1
     assert min(edges.pop("pixelart")) == pytest.approx(1)
     # The mean, as the gate takes it: the bars of a cinematic picture of an empty wall are all that changes in it.
-    assert all(np.mean(shares) < 0.45 for shares in edges.values())
+    assert all(np.mean(shares) < 0.55 for shares in edges.values())
     assert max(flat["comic"]) < 0.8
 
 
@@ -113,7 +113,7 @@ def test_blocks_that_a_blur_has_melted_are_none(drawn: dict[str, list[Picture]])
         for p in drawn["pixelart"]
     ]
 
-    assert max(edges_on_grid(picture) for picture in melted) < 0.5
+    assert max(edges_on_grid(picture) for picture in melted) < 0.55
 
 
 def test_likeness_is_one_for_equal_pictures_and_falls_with_every_difference(drawn: dict[str, list[Picture]]) -> None:

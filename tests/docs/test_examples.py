@@ -39,10 +39,10 @@ def test_the_curl_example_fetches_a_picture(served: Kiln, tmp_path: Path) -> Non
         stand_in.chmod(0o755)
         path = f"{stand_in.parent}:{path}"
     run(["bash", "-euo", "pipefail", "-c", example("sh")], tmp_path, API=served.url, PATH=path)
-    assert Image.open(tmp_path / "apple.png").size == (128, 128)
+    assert Image.open(tmp_path / "apple.png").size == (256, 256)
 
 
 def test_the_python_example_keeps_the_best_picture(served: Kiln, tmp_path: Path) -> None:
     told = run([sys.executable, "-c", example("python")], tmp_path, KILN_API_URL=served.url)
-    assert Image.open(tmp_path / "unicorn.png").size == (128, 128)
+    assert Image.open(tmp_path / "unicorn.png").size == (256, 256)
     assert "comic book panel of an astronaut riding a unicorn" in told

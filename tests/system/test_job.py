@@ -20,7 +20,7 @@ def test_a_prompt_becomes_a_scored_picture_whose_bytes_have_the_recorded_sha256(
     assert hashlib.sha256(data).hexdigest() == picture["sha256"]
     assert len(data) == picture["bytes"]
     image = Image.open(io.BytesIO(data))
-    assert image.size == (picture["width"], picture["height"]) == (128, 128)
+    assert image.size == (picture["width"], picture["height"]) == (256, 256)
     assert 0 <= picture["clip_score"] <= 100
     recipe = json.loads(image.text["kiln"])  # type: ignore[attr-defined]  # PNG only
     assert (recipe["image_seed"], recipe["enhanced_prompt"]) == (32, job["enhanced_prompt"])
