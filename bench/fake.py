@@ -111,7 +111,7 @@ def make_model(unet: Unet) -> Model:
             device=torch.device("cpu"),
             dtype=torch.float32,
             revisions={},
-            karras=frozenset(),
+            karras=(),
             compiled=None,
         ),
     )

@@ -39,8 +39,8 @@ class ModelEntry(BaseModel):
     height: int = 512
     num_inference_steps: int = 250
     guidance_scale: float = 7.5
-    karras: frozenset[SchedulerName] = Field(
-        default=frozenset(), description="the schedulers that space noise levels as Karras et al. 2022 for this model"
+    karras: tuple[SchedulerName, ...] = Field(
+        default=(), description="the schedulers that space noise levels as Karras et al. 2022 for this model"
     )
     description: str = ""
 
@@ -73,7 +73,7 @@ BUILT_IN: dict[str, ModelEntry] = {
         height=256,
         num_inference_steps=20,
         guidance_scale=4.0,  # above it colors burn and blocks melt
-        karras=frozenset({"lms_discrete"}),  # in 20 even steps it overshoots: some prompts end as noise
+        karras=("lms_discrete",),  # in 20 even steps it overshoots: some prompts end as noise
         description="A toy of a few megabytes in Stable Diffusion's layout, trained on a drawn world",
     ),
 }

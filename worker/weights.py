@@ -56,7 +56,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     revisions: dict[str, str]  # part name -> hub commit, or "sha256:…" of a folder's files
-    karras: frozenset[SchedulerName] = frozenset()  # those that space noise levels as Karras et al. for this model
+    karras: tuple[SchedulerName, ...] = ()  # those that space noise levels as Karras et al. for this model
     compiled: tuple[int, int] | None = None  # width and height of the pictures for which the U-Net is compiled
 
 

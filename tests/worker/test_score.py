@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from demo.world.draw import draw
+from demo.world.scene import FAVORITES
 from tests.worker.conftest import MakeSpec
 from worker.diffusion.device import Device
 from worker.stages.score import choose_best, score
@@ -51,7 +53,8 @@ def test_a_text_over_77_tokens_counts_as_far_as_the_scorer_reads(
 ) -> None:
     read = "an orange cat " * 40
     long, other = read + "on a red apple", read + "under a green tree"
-    image = noise((64, 64), 3)
+    (cat,) = (scene for scene in FAVORITES if scene.thing == "cat")
+    image = draw(cat, 64)
 
     one, two = (score(make_spec(), Enhanced("x", text, text), rendered(image), model, device) for text in (long, other))
 

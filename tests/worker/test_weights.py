@@ -122,16 +122,16 @@ def _cut(folder: Path) -> None:
         ("vae", _set("vae/config.json", _class_name="VQModel"), "config.json describes 'VQModel', not AutoencoderKL"),
         (
             "vae",
-            _set("vae/config.json", block_out_channels=[8, 24, 32, 32]),
+            _set("vae/config.json", block_out_channels=[8, 32, 96, 192]),
             "decoder.conv_norm_out.bias is (16,) in the weights and (8,) by config.json",
         ),
         ("vae", _set("vae/config.json", layers_per_block=2), "the weights lack decoder."),
         ("text_encoder", _set("text_encoder/config.json", model_type="bert"), "describes 'bert', not clip"),
-        ("text_encoder", _set("text_encoder/config.json", num_hidden_layers=3), "the weights lack "),
+        ("text_encoder", _set("text_encoder/config.json", num_hidden_layers=4), "the weights lack "),
         (
             "text_encoder",
             _set("text_encoder/config.json", vocab_size=900),
-            "is (770, 64) in the weights and (900, 64) by config.json",
+            "is (1496, 128) in the weights and (900, 128) by config.json",
         ),
         ("tokenizer", _delete("tokenizer/merges.txt"), "there is no merges.txt"),
         ("enhancer", _lose_a_weight, "the weights lack transformer.h.1.mlp.c_fc.bias"),
@@ -153,10 +153,13 @@ def test_a_broken_folder_is_told_in_one_line(
 
 def test_parts_that_do_not_fit_together_stop_the_worker(folder: Path, tmp_path: Path) -> None:
     vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text())
-    vocabulary["one too many"] = len(vocabulary)
+    known = len(vocabulary)
+    vocabulary["one too many"] = known
     (folder / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
 
-    with pytest.raises(ModelNotLoadable, match="model 'mine': the tokenizer has 771 tokens, its model knows 770"):
+    with pytest.raises(
+        ModelNotLoadable, match=f"model 'mine': the tokenizer has {known + 1} tokens, its model knows {known}"
+    ):
         load(entry_of(folder), tmp_path)
 
 
