@@ -156,12 +156,13 @@ def _check_cost(spec: JobSpec, most: int) -> None:
     """Raise InvalidRequest where the job's pixels times U-Net evaluations, over all its pictures, are too many."""
     cost = spec.width * spec.height * spec.evaluations
     if cost > most:
-        detail = (
-            f"makes the job cost {cost}: width x height x num_images x {spec.evaluations // spec.num_images} "
+        reckoned = (
+            f"{cost}: width x height x num_images x {spec.evaluations // spec.num_images} "
             f"evaluations of num_inference_steps; it may cost {most}"
         )
         fields = ("width", "height", "num_images", "num_inference_steps")
-        raise InvalidRequest(f"the job {detail[4:]}", tuple(FieldError(f"/{field}", detail) for field in fields))
+        errors = tuple(FieldError(f"/{field}", f"makes the job cost {reckoned}") for field in fields)
+        raise InvalidRequest(f"the job costs {reckoned}", errors)
 
 
 def _plain_text(field: str, text: str, longest: int) -> list[FieldError]:
