@@ -1,8 +1,9 @@
 """What an owner can do to a job that stands: cancel it, or delete it when it has finished."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Engine, case, delete, func, select, update
+from sqlalchemy import Connection, Engine, case, delete, func, select, update
 
 from common.db import transaction
 from common.errors import Conflict
@@ -38,8 +39,16 @@ def delete_job(engine: Engine, owner: str, job_id: UUID) -> list[str] | None:
             return None
         if status not in TERMINAL:
             raise Conflict(f"the job is {status}: cancel it first")
-        stored = connection.execute(
-            select(images.c.key, images.c.thumbnail_key).where(images.c.job_id == job_id, images.c.kept)
-        ).all()
-        connection.execute(delete(jobs).where(mine))
+        return remove_jobs(connection, [job_id])
+
+
+def remove_jobs(connection: Connection, ids: Sequence[UUID]) -> list[str]:
+    """Delete the rows of these jobs, and all that goes with them; returns the object keys that nothing points at then.
+
+    The caller has locked the jobs and seen that they are over.
+    """
+    stored = connection.execute(
+        select(images.c.key, images.c.thumbnail_key).where(images.c.job_id.in_(ids), images.c.kept)
+    ).all()
+    connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
     return [key for row in stored for key in row]

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Engine, func, select, update
 
 from common.db import transaction
 from common.errors import WorkerLost
 from common.jobs.lease import charge
+from common.jobs.owner import remove_jobs
 from common.jobs.state import Status
-from common.jobs.tables import images, is_queued, is_running, jobs
+from common.jobs.tables import is_queued, is_running, jobs
 from common.jobs.workers import forget_workers
 
 _FORGET_WORKERS_AFTER = 24 * 3600
@@ -116,8 +117,4 @@ def forget_finished(engine: Engine, *, days: float, limit: int = 500) -> tuple[i
     )
     with transaction(engine) as connection:
         ids = connection.execute(old).scalars().all()
-        stored = connection.execute(
-            select(images.c.key, images.c.thumbnail_key).where(images.c.job_id.in_(ids), images.c.kept)
-        ).all()
-        connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
-    return len(ids), [key for row in stored for key in row]
+        return len(ids), remove_jobs(connection, ids)
