@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -99,7 +99,7 @@ class Device:
         sitting = Sitting(slots, work, key)
         with self._changed:
             self._sittings.append(sitting)
-            self._end(sitting, slots)
+            self._end(sitting)
             self._changed.notify()
         try:
             yield sitting
@@ -211,17 +211,17 @@ class Device:
         """Give every job that took part its news: how far it is, or what went wrong."""
         with self._changed:
             for sitting in self._sittings:
-                if took_part := [slot for slot in sitting.slots if slot in chosen]:
-                    self._end(sitting, took_part)
+                if not chosen.isdisjoint(sitting.slots):
+                    self._end(sitting)
                     sitting.widths.add(width)
                     sitting.failed = error is not None
                     sitting.news.put(error or sitting.done)
 
-    def _end(self, sitting: Sitting, slots: Iterable[Slot]) -> None:
-        for slot in (slot for slot in slots if slot.done):
-            call = _Call(sitting.work, sitting.key, slot.latents)
-            sitting.results[slot] = call.result
-            self._calls.append(call)
+    def _end(self, sitting: Sitting) -> None:
+        for slot in sitting.slots:
+            if slot.done and slot not in sitting.results:
+                self._calls.append(call := _Call(sitting.work, sitting.key, slot.latents))
+                sitting.results[slot] = call.result
 
     def _narrow(self, chosen: list[Slot]) -> bool:
         """After memory ran out: halve the width, to try the tick again. False where one slot alone is too much."""
