@@ -1,12 +1,13 @@
 """Pictures per second through the whole of Kiln against its rivals: same weights, cores, steps and seeds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench.race import Speeds, race
 from bench.result import Result, at_least, ratios, told
 from common.jobs.spec import JobSpec
-from common.models import BUILT_IN
-from common.styles import DEFAULT_NEGATIVE_PROMPT, DEFAULT_STYLE
+from common.styles import DEFAULT_STYLE
+from demo import trials
 
 JOBS = 32
 
@@ -40,20 +41,5 @@ def tell_speeds(speeds: Speeds) -> list[Result]:
 
 
 def make_spec(seed: int, *, enhance: bool) -> JobSpec:
-    entry = BUILT_IN["demo"]
-    return JobSpec(
-        prompt="a red apple on a wooden table",
-        negative_prompt=DEFAULT_NEGATIVE_PROMPT,
-        style=DEFAULT_STYLE,
-        enhance=enhance,
-        model="demo",
-        width=entry.width,
-        height=entry.height,
-        num_inference_steps=entry.num_inference_steps,
-        guidance_scale=entry.guidance_scale,
-        scheduler="dpm_solver_multistep",
-        seed=seed,
-        num_images=1,
-        keep_best=None,
-        output_format="png",
-    )
+    """A job of the API's defaults."""
+    return replace(trials.make_spec("a red apple on a wooden table", DEFAULT_STYLE, seed), enhance=enhance)
