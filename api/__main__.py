@@ -6,7 +6,7 @@ import uvicorn
 
 from api.main import create_app
 from common.settings import Settings, read_settings
-from common.telemetry import configure_logging
+from common.telemetry import log_as
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     settings = read_settings(Settings)
-    configure_logging(settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets)
+    log_as(settings)
     uvicorn.run(
         create_app(settings),
         host=arguments.host,

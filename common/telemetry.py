@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
+from common.settings import Settings
+
 QUIET = (
     "alembic.runtime",
     "botocore",
@@ -34,6 +36,13 @@ _HIDDEN = (
     (re.compile(r"(\bDETAIL: ).*?(?=\n\n|\n\[SQL|\n(?:CONTEXT|HINT|QUERY):|\Z)", re.S), r"\1***"),
     (re.compile(r"(\binput_value=).*?(?=, input_type=)", re.S), r"\1***"),
 )
+
+
+def log_as(settings: Settings, **fields: str) -> None:
+    """Tell what ``settings`` ask for and hide what they hide, each line with ``fields``."""
+    configure_logging(
+        settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets, **fields
+    )
 
 
 def configure_logging(

@@ -15,7 +15,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from common.errors import ModelNotLoadable
 from common.queue import make_celery, queue_name
 from common.settings import Settings, read_settings
-from common.telemetry import configure_logging
+from common.telemetry import log_as
 from worker.heartbeat import Heartbeat
 from worker.lookout import Lookout
 from worker.tasks import register
@@ -27,9 +27,9 @@ log = structlog.get_logger()
 def main() -> None:
     """Work until told to stop. Exit code 1 with one line where a model cannot be loaded."""
     settings = read_settings(Settings)
-    _configure_logging(settings)
+    log_as(settings)
     workshop = open_workshop(settings)
-    _configure_logging(settings, worker=workshop.id)  # not bound to the context, which other threads do not inherit
+    log_as(settings, worker=workshop.id)  # not bound to the context, which other threads do not inherit
     heartbeat = Heartbeat(workshop)
     heartbeat.say("starting")
     try:
@@ -84,12 +84,6 @@ def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
             "--without-mingle",
             "--without-heartbeat",
         ]
-    )
-
-
-def _configure_logging(settings: Settings, **fields: str) -> None:
-    configure_logging(
-        settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets, **fields
     )
 
 

@@ -17,7 +17,7 @@ from common.jobs.sweep import forget_finished, only_sweeper, sweep_once, take_un
 from common.objects import Objects
 from common.queue import Doorbell
 from common.settings import Settings, read_settings
-from common.telemetry import configure_logging
+from common.telemetry import log_as
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever t
 
 def main() -> None:
     settings = read_settings(Settings)
-    configure_logging(settings.log_level, settings.log_format, prompts=settings.log_prompts, secrets=settings.secrets)
+    log_as(settings)
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
     doorbell = Doorbell(settings.broker_url.get_secret_value())
     objects = Objects.from_settings(settings)
