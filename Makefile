@@ -47,8 +47,8 @@ unit: install ## the tests that need no server, in seconds
 slow: install ## the full Stable Diffusion shape on random weights, and torch.compile (minutes, 7 GiB)
 	$(BIN)/python -m pytest -m slow
 
-chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: one round)
-	$(BIN)/python -m tests.chaos --rounds $(if $(QUICK),1,20)
+chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: a small dose)
+	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick)
 
 bench: install ## speed and memory against Kiln's peers, as ratios of interleaved runs (an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
