@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 
-from common.local.services import running_services
+from common.local.services import Services, running_services
 from common.settings import Settings
 from tests.chaos.check import Report
 from tests.deployment import TERMINAL, Kiln, running_kiln
@@ -26,10 +26,12 @@ SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_step
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """A deployment under test, and its client's log."""
+    """A deployment under test, its client's log, and the servers below it, whose home is ``home``."""
 
     kiln: Kiln
     log: Path
+    services: Services
+    home: Path
 
     def post(self, **body: Any) -> str:
         """Submit one small job, logged before it is sent and when it is accepted. Gives its id."""
@@ -94,6 +96,6 @@ def running_rig(home: Path) -> Iterator[Rig]:
             [sys.executable, "-m", "migrations"], env=os.environ | services.environment(), check=True, timeout=120
         )
         with running_kiln(settings, home) as kiln:
-            yield Rig(kiln, home / "client.jsonl")
+            yield Rig(kiln, home / "client.jsonl", services, home / "services")
     if (noted := home / "services" / "postgres.place").exists():  # as root the database lay elsewhere
         shutil.rmtree(noted.read_text())

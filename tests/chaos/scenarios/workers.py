@@ -1,8 +1,8 @@
-"""The scenarios of the chaos table: a rig and a dose in, harm done and every job over when they return."""
+"""Workers killed, and workers that finish late: a rig and a dose in, harm done and every job over on return."""
 
 import os
 import signal
-from collections.abc import Callable
+from functools import partial
 from subprocess import Popen
 
 from tests.chaos.rig import Rig, has_stopped
@@ -36,7 +36,7 @@ def late_finishes(rig: Rig, rounds: int, module: str = "worker") -> None:
         with rig.worker(f"late-{number}", "finishing:stop", module) as late:
             try:
                 job = rig.post()
-                wait_for("stop", lambda late=late: has_stopped(late), seconds=60)
+                wait_for("stop", partial(has_stopped, late), seconds=60)
                 rig.kiln.wait(job, lambda seen: seen["status"] == "queued", seconds=30)
                 _overtake(rig, job, late.pid, f"heir-{number}", module)
             finally:
@@ -59,11 +59,3 @@ def _has_written(rig: Rig) -> bool:
     """Whether a late worker was refused, or was not."""
     logs = [log.read_text() for log in rig.kiln.logs.glob("late-*.log")]
     return all("lease lost" in text or "job ended" in text for text in logs)
-
-
-SCENARIOS: dict[str, tuple[Callable[[Rig, int], None], bool]] = {
-    "C1": (kills, True),
-    "C2": (late_finishes, True),
-    "N1": (lambda rig, rounds: late_finishes(rig, rounds, "tests.chaos.unfenced"), False),
-}
-"""By name: what is done, and whether the checker must pass; of a negative control it must fail."""

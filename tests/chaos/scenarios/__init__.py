@@ -1,0 +1,28 @@
+"""The chaos table: each scenario's name in; what is done, whether the checker must pass, and how much of it, out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from tests.chaos.rig import Rig
+from tests.chaos.scenarios import workers
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Harm to a rig, done so many times; every job is over when it returns.
+
+    Of a negative control (``clean`` False) the checker must see a violation: so it is known to see.
+    """
+
+    harm: Callable[[Rig, int], None]
+    full: int  # rounds of ``make chaos``
+    quick: int  # rounds of ``make chaos QUICK=1``
+    clean: bool = True
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "C1": Scenario(workers.kills, 20, 1),
+    "C2": Scenario(workers.late_finishes, 20, 1),
+    "N1": Scenario(partial(workers.late_finishes, module="tests.chaos.unfenced"), 20, 1, clean=False),
+}
