@@ -30,7 +30,7 @@ up: install ## start everything and stay until Ctrl-C
 	@$(BIN)/python -m client up
 
 test: install lint ## lint, types and the whole suite, on servers it starts itself
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install ## ruff and mypy
 	$(BIN)/python -m ruff check $(SOURCES)
