@@ -105,6 +105,14 @@ def test_the_most_urgent_pictures_of_one_size_share_a_call(model: Model, make_sp
     assert choose([*batch, wide, person], lambda *_: width) == [person, batch[0]]
 
 
+def test_a_call_of_the_fast_mode_has_few_widths_and_little_padding() -> None:
+    """Powers of two alone: at medium load a quarter of the device went into padding, and waiting doubled."""
+    for slots in (2, 3, 8, 16):
+        width = Width(slots, exact=False)
+        assert all(needed <= width.rows(needed) < needed * 1.5 for needed in range(1, slots * ROWS + 1))
+    assert width.calls == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+
+
 def test_an_interactive_picture_is_not_slowed_by_the_batch_lane(model: Model, make_spec: MakeSpec) -> None:
     """In the fast mode a call of sixteen pictures takes ten times as long as a call of one."""
     batch = [take_slot(model, make_spec(), Width(4, exact=True), (True, 0, number)) for number in range(3)]

@@ -42,10 +42,16 @@ class Width:
         return sorted({self.rows(needed) for needed in range(1, self.slots * ROWS + 1)})
 
     def rows(self, needed: int) -> int:
-        """The rows of a call in which ``needed`` are in use: all in the exact mode, the next power of two else."""
+        """The rows of a call in which ``needed`` are in use.
+
+        All in the exact mode; else 1, 2, 3, 4, 6, 8, 12, 16, …: few enough to compile each, and never a third too many.
+        """
         if self.slots == 1:
             return needed  # a call of one slot: its shape depends on nothing but that slot
-        return self.slots * ROWS if self.exact else 1 << (needed - 1).bit_length()
+        if self.exact:
+            return self.slots * ROWS
+        power = 1 << (needed - 1).bit_length()
+        return power * 3 // 4 if power > 2 and needed <= power * 3 // 4 else power
 
 
 @dataclass(slots=True, eq=False)
