@@ -6,7 +6,7 @@ It knows nothing of how Kiln works: it holds what lies there against what was pr
 import hashlib
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,14 +20,16 @@ from common.errors import NotFound
 from common.ids import parse_id
 from common.objects import Objects
 from common.settings import Settings, read_settings
+from tests.chaos.history import OVER, Event, broken_history, percentile, recoveries, second_ends
 
 JOBS = "SELECT id, status, attempt, idempotency_key, spec, error ->> 'code' AS code FROM jobs"
 IMAGES = "SELECT job_id, key, sha256 FROM images"
+EVENTS = "SELECT job_id, at, attempt, from_status, to_status FROM events ORDER BY job_id, id"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Numbers of jobs; each violation in a sentence of its own."""
+    """Numbers of jobs; seconds from a lost attempt's beginning to the next one's; each violation in a sentence."""
 
     attempted: int
     acknowledged: int
@@ -36,6 +38,9 @@ class Report:
     duplicated: int
     unexpected: int
     recovered: int
+    recovery_p50: float | None
+    recovery_p99: float | None
+    attempts_per_success: float | None
     violations: tuple[str, ...]
 
     @property
@@ -47,11 +52,7 @@ def check(engine: Engine, objects: Objects, log: Iterable[str]) -> Report:
     """Hold the database and the bucket against ``log``: JSON lines {"asked": key}, {"accepted": id, "key": key} and
     {"canceled": id}. All jobs are expected to be over. Raises Unavailable or StorageError."""
     told = [json.loads(line) for line in log]
-    with reading(engine) as connection:
-        rows = {row.id.hex: row for row in connection.execute(text(JOBS))}
-        images: dict[str, list[Row[Any]]] = {job: [] for job in rows}
-        for image in connection.execute(text(IMAGES)):
-            images[image.job_id.hex].append(image)
+    rows, images, events = _read(engine)
     asked = {line["asked"] for line in told if "asked" in line}
     accepted = {parse_id("job", line["accepted"]).hex: line["key"] for line in told if "accepted" in line}
     canceled = {parse_id("job", line["canceled"]).hex for line in told if "canceled" in line}
@@ -61,17 +62,42 @@ def check(engine: Engine, objects: Objects, log: Iterable[str]) -> Report:
         for job, found in images.items()
         if len(attempts := {_attempt(image.key) for image in found if image.key}) > 1
     ]
+    doubled += [sentence for job in rows for sentence in second_ends(job, events[job])]
     odd = [f"{row.id.hex} was never asked for" for row in rows.values() if row.idempotency_key not in asked]
     odd += [sentence for job, row in rows.items() if (sentence := _odd(row, images[job], objects, job in canceled))]
+    odd += [sentence for job, row in rows.items() for sentence in broken_history(job, row.status, events[job])]
     done = [row for row in rows.values() if row.status == "succeeded"]
-    recovered = sum(row.attempt > 1 for row in done)
+    waits = [seconds for found in events.values() for seconds in recoveries(found)]
     return Report(
-        len(asked), len(accepted), len(done), len(lost), len(doubled), len(odd), recovered, (*lost, *doubled, *odd)
+        attempted=len(asked),
+        acknowledged=len(accepted),
+        succeeded=len(done),
+        lost=len(lost),
+        duplicated=len(doubled),
+        unexpected=len(odd),
+        recovered=sum(row.attempt > 1 for row in done),
+        recovery_p50=percentile(waits, 0.5),
+        recovery_p99=percentile(waits, 0.99),
+        attempts_per_success=round(sum(row.attempt for row in done) / len(done), 3) if done else None,
+        violations=(*lost, *doubled, *odd),
     )
 
 
+def _read(engine: Engine) -> tuple[dict[str, Row[Any]], dict[str, list[Row[Any]]], dict[str, list[Event]]]:
+    """The jobs, and by job its images and its events in order."""
+    images: dict[str, list[Row[Any]]] = defaultdict(list)
+    events: dict[str, list[Event]] = defaultdict(list)
+    with reading(engine) as connection:
+        rows = {row.id.hex: row for row in connection.execute(text(JOBS))}
+        for image in connection.execute(text(IMAGES)):
+            images[image.job_id.hex].append(image)
+        for event in connection.execute(text(EVENTS)):
+            events[event.job_id.hex].append(Event(*event[1:]))
+    return rows, images, events
+
+
 def _over(row: Row[Any] | None) -> bool:
-    return row is not None and row.status not in ("queued", "running")
+    return row is not None and row.status in OVER
 
 
 def _state(row: Row[Any] | None) -> str:
@@ -100,7 +126,7 @@ def _odd(row: Row[Any], images: Sequence[Row[Any]], objects: Objects, cancel: bo
 
 
 def _wrong(image: Row[Any], attempt: int, objects: Objects) -> str:
-    if _attempt(image.key) != attempt:
+    if _attempt(image.key) not in (attempt, None):
         return f"{image.key} is not of the attempt that won, {attempt}"
     try:
         found = hashlib.sha256(b"".join(objects.open(image.key))).hexdigest()
@@ -109,8 +135,12 @@ def _wrong(image: Row[Any], attempt: int, objects: Objects) -> str:
     return "" if found == image.sha256 else f"{image.key} has other bytes than recorded"
 
 
-def _attempt(key: str) -> int:
-    return int(key.split("/")[2])
+def _attempt(key: str) -> int | None:
+    """The attempt that the key names; None where it names none (N2), and only its bytes can tell."""
+    match key.split("/"):
+        case [_, _, attempt, _]:
+            return int(attempt)
+    return None
 
 
 def main() -> None:

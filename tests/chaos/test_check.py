@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from common.db import make_engine, transaction
 from common.ids import show_id
-from common.jobs.lease import StoredImage, succeed
+from common.jobs.lease import StoredImage, park, succeed
 from common.local.services import Services
 from common.objects import Objects
 from tests.chaos.check import Report, check
@@ -68,7 +68,7 @@ def test_nothing_is_reported_where_every_promise_was_kept(scene: Scene) -> None:
     canceled = scene.accept("b")
     scene.do("UPDATE jobs SET status = 'canceled', finished_at = clock_timestamp() WHERE id = :job", canceled)
     scene.log.append(json.dumps({"canceled": show_id("job", canceled)}))
-    assert scene.report() == Report(2, 2, 1, 0, 0, 0, 0, ())
+    assert scene.report() == Report(2, 2, 1, 0, 0, 0, 0, None, None, 1.0, ())
 
 
 def test_a_job_that_is_not_over_and_one_that_is_gone_are_lost(scene: Scene) -> None:
@@ -125,3 +125,35 @@ def test_a_job_that_nobody_asked_for_is_unexpected(scene: Scene) -> None:
     scene.finish("a")
     scene.log.clear()
     assert "was never asked for" in scene.report().violations[0]
+
+
+@pytest.mark.parametrize(
+    ("states", "counted"),
+    [(["queued"], (0, 2)), (["succeeded"], (1, 1)), (["queued", "running", "succeeded"], (1, 1))],
+)
+def test_a_history_that_goes_on_after_its_end_is_seen(
+    scene: Scene, states: list[str], counted: tuple[int, int]
+) -> None:
+    job, before = scene.finish("a"), "succeeded"
+    insert = "INSERT INTO events (job_id, attempt, from_status, to_status) VALUES (:job, 2, '{}', '{}')"
+    for state in states:
+        scene.do(insert.format(before, state), job)
+        before = state
+    report = scene.report()
+    assert (report.duplicated, report.unexpected) == counted, report.violations
+
+
+def test_the_time_until_a_lost_attempt_is_made_good_is_told(scene: Scene) -> None:
+    scene.accept("a")
+    lost = claimed(scene.engine)
+    scene.do("UPDATE jobs SET not_before = clock_timestamp()", lost.job_id)
+    park(scene.engine, lost)
+    again = claimed(scene.engine)
+    image = picture(again.job_id, 2, b"picture")
+    scene.objects.put(str(image.key), b"picture", "image/png")
+    succeed(scene.engine, again, [image], recipe={}, timings={})
+    report = scene.report()
+    assert report.passed, report.violations
+    assert (report.recovered, report.attempts_per_success) == (1, 2.0)
+    assert report.recovery_p50 is not None
+    assert report.recovery_p50 == report.recovery_p99
