@@ -32,7 +32,7 @@ def main(
         scenario = SCENARIOS[name]
         dose = rounds or (scenario.quick if quick else scenario.full)
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as home, running_rig(Path(home)) as rig:
+        with tempfile.TemporaryDirectory() as home, running_rig(Path(home), **scenario.settings) as rig:
             scenario.harm(rig, dose)
             report = rig.report()
         good &= report.passed is scenario.clean

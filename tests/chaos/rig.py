@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,19 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+from sqlalchemy import Engine, text
 
+from common.db import make_engine, reading
+from common.errors import Unavailable
 from common.local.services import Services, running_services
 from common.settings import Settings
 from tests.chaos.check import Report
+from tests.chaos.crew import Break, Painter, ending, start_painter
 from tests.deployment import TERMINAL, Kiln, running_kiln
 from tests.processes import environment, running, wait_for
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 1, "enhance": False}
+HASTY = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "sweep_seconds": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +38,29 @@ class Rig:
     log: Path
     services: Services
     home: Path
+    client: httpx2.Client
+    engine: Engine
 
     def post(self, **body: Any) -> str:
         """Submit one small job, logged before it is sent and when it is accepted. Gives its id."""
         key = uuid4().hex
         self.note({"asked": key})
-        answer = httpx2.post(
-            f"{self.kiln.url}/v1/jobs", json=SMALL | body, headers={"Idempotency-Key": key}, timeout=30
-        )
+        return self._send(key, SMALL | body)
+
+    def post_patiently(self, *, seconds: float = 60, **body: Any) -> str:
+        """The same, sent again with its key as long as nobody takes it, as a client would whose server is away."""
+        key, until = uuid4().hex, time.monotonic() + seconds
+        self.note({"asked": key})
+        while True:
+            try:
+                return self._send(key, SMALL | body)
+            except (AssertionError, httpx2.HTTPError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    def _send(self, key: str, body: dict[str, Any]) -> str:
+        answer = self.client.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["id"]
         self.note({"accepted": job_id, "key": key})
@@ -62,6 +83,44 @@ class Rig:
             wait_for("ready worker", ready, seconds=120)
             yield process
 
+    def start(self, fault: str = "", broken: Break | None = None, seats: int = 1, **chaos: object) -> Painter:
+        """A light worker, of which nobody knows yet whether it is ready; ``chaos`` becomes CHAOS_* of the painter's."""
+        variables = environment(self.kiln.settings) | {"KILN_FAULT": fault, "KILN_SEATS": str(seats)}
+        variables |= {f"CHAOS_{name.upper()}": str(value) for name, value in chaos.items()}
+        return start_painter(variables, self.kiln.logs, broken)
+
+    @contextmanager
+    def painters(
+        self, faults: Sequence[str], broken: Break | None = None, seats: int = 1, **chaos: object
+    ) -> Iterator[list[Painter]]:
+        """A ready light worker for each of ``faults``, which strike themselves as those say ('' not at all)."""
+        painters = [self.start(fault, broken, seats, **chaos) for fault in faults]
+
+        def ready() -> bool:
+            assert all(painter.exit_code is None for painter in painters), self.kiln.tails()
+            return {painter.pid for painter in painters} <= self.kiln.ready_workers()
+
+        with ending(painters):
+            wait_for("ready painters", ready, seconds=60)
+            yield painters
+
+    def count(self, status: str) -> int:
+        """How many jobs are in this state. Raises Unavailable."""
+        with reading(self.engine) as connection:
+            found = connection.execute(text("SELECT count(*) FROM jobs WHERE status = :status"), {"status": status})
+            return int(found.scalar_one())
+
+    def emptied(self, *, seconds: float = 120) -> None:
+        """Wait until every job there is is over, also where the database is away in between."""
+
+        def over() -> bool:
+            try:
+                return not self.count("queued") + self.count("running")
+            except Unavailable:
+                return False
+
+        wait_for("end of all jobs", over, seconds=seconds)
+
     def settled(self, jobs: list[str], *, seconds: float = 120) -> None:
         """Wait until every job is over; a checker that is asked earlier would call them lost."""
         wait_for("end", lambda: all(self.kiln.job(job)["status"] in TERMINAL for job in jobs), seconds=seconds)
@@ -81,21 +140,21 @@ class Rig:
         return Report(**found | {"violations": tuple(found["violations"])})
 
 
-def has_stopped(process: Popen[bytes]) -> bool:
-    """Whether it is stopped by a signal: proc(5), the state after the name."""
-    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
 @contextmanager
-def running_rig(home: Path) -> Iterator[Rig]:
-    """A Kiln without workers on servers of its own in ``home``, with leases short enough to watch run out."""
+def running_rig(home: Path, **changes: object) -> Iterator[Rig]:
+    """A Kiln without workers on servers of its own in ``home``, with leases short enough to watch run out.
+
+    ``changes`` are to its settings.
+    """
     with running_services(home / "services", durable=False) as services:
         given = {name[5:].lower(): value for name, value in services.environment().items()}
-        settings = Settings.model_validate(given | {"lease_seconds": 3, "heartbeat_seconds": 0.5, "sweep_seconds": 0.3})
+        settings = Settings.model_validate(given | HASTY | changes)
         subprocess.run(
             [sys.executable, "-m", "migrations"], env=os.environ | services.environment(), check=True, timeout=120
         )
-        with running_kiln(settings, home) as kiln:
-            yield Rig(kiln, home / "client.jsonl", services, home / "services")
+        engine = make_engine(services.database_url, name="kiln-chaos", pool_size=1)
+        with running_kiln(settings, home) as kiln, httpx2.Client(base_url=kiln.url, timeout=30) as client:
+            yield Rig(kiln, home / "client.jsonl", services, home / "services", client, engine)
+        engine.dispose()
     if (noted := home / "services" / "postgres.place").exists():  # as root the database lay elsewhere
         shutil.rmtree(noted.read_text())

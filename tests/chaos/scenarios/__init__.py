@@ -1,8 +1,7 @@
 """The chaos table: each scenario's name in; what is done, whether the checker must pass, and how much of it, out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tests.chaos.rig import Rig
 from tests.chaos.scenarios import workers
@@ -19,10 +18,13 @@ class Scenario:
     full: int  # rounds of ``make chaos``
     quick: int  # rounds of ``make chaos QUICK=1``
     clean: bool = True
+    settings: Mapping[str, object] = field(default_factory=dict)  # Kiln's, where they are not the rig's
 
 
 SCENARIOS: dict[str, Scenario] = {
     "C1": Scenario(workers.kills, 20, 1),
-    "C2": Scenario(workers.late_finishes, 20, 1),
-    "N1": Scenario(partial(workers.late_finishes, module="tests.chaos.unfenced"), 20, 1, clean=False),
+    "C2": Scenario(workers.late_writes, 20, 1),
+    "N1": Scenario(workers.late_unfenced_finishes, 20, 1, clean=False),
+    "N2": Scenario(workers.late_uploads, 20, 1, clean=False),
+    "N3": Scenario(workers.unswept, 10, 1, clean=False, settings={"sweep_seconds": 3600}),
 }

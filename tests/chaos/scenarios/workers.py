@@ -1,61 +1,106 @@
 """Workers killed, and workers that finish late: a rig and a dose in, harm done and every job over on return."""
 
-import os
 import signal
-from functools import partial
-from subprocess import Popen
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from tests.chaos.rig import Rig, has_stopped
+from tests.chaos import wrong
+from tests.chaos.crew import Break, Painter, has_stopped
+from tests.chaos.rig import Rig
 from tests.processes import wait_for
 
 POINTS = ("claimed", "enhance", "diffuse", "score", "store", "uploading", "finishing", "finished")
+STAGES = ("enhance", "diffuse", "score", "store", "finishing")
 
 
 def kills(rig: Rig, rounds: int) -> None:
-    """C1: a worker kills itself at each point, ``rounds`` times, beside another that stays."""
-    jobs: list[str] = []
-    with rig.worker("heir"):
-        for point in POINTS * rounds:
-            with rig.worker("doomed", f"{point}:kill") as doomed:
+    """C1: a worker kills itself at each point; its job is back in the queue a lease and a sweep later, and is done."""
+    patience = rig.kiln.settings.lease_seconds + rig.kiln.settings.sweep_seconds + 2
+    for _ in range(rounds):
+        with rig.painters([f"{point}:kill" for point in POINTS]) as doomed:
+            for _ in POINTS:
+                rig.post()
 
-                def died(doomed: Popen[bytes] = doomed) -> bool:
-                    if not any(rig.kiln.job(job)["status"] == "queued" for job in jobs[-2:]):
-                        jobs.append(rig.post())  # until the doomed one is quicker than the heir
-                    return doomed.poll() == -signal.SIGKILL
+            def died(doomed: Sequence[Painter] = doomed) -> bool:
+                if not rig.count("queued"):
+                    rig.post()  # for the one that found nothing, as another had a job that came back
+                return all(worker.exit_code == -signal.SIGKILL for worker in doomed)
 
-                wait_for(f"death at {point}", died, seconds=60)
-        rig.settled(jobs)
+            wait_for("deaths", died, seconds=60)
+        wait_for("return to the queue", lambda: not rig.count("running"), seconds=patience)
+        with rig.painters([""], seats=4):
+            rig.emptied()
 
 
-def late_finishes(rig: Rig, rounds: int, module: str = "worker") -> None:
-    """C2: a worker is stopped before its finish, wakes while another has the job, and writes.
+def late_writes(rig: Rig, rounds: int) -> None:
+    """C2: workers are stopped, one in each stage, and wake while another has their jobs: every write is refused."""
+    for _ in range(rounds):
+        _overtake(rig, STAGES)
 
-    N1 is the same with a worker that shows no token.
-    """
-    for number in range(rounds):
-        with rig.worker(f"late-{number}", "finishing:stop", module) as late:
+
+def late_unfenced_finishes(rig: Rig, rounds: int) -> None:
+    """N1: C2 with workers that show no token."""
+    for _ in range(rounds):
+        _overtake(rig, ["finishing"] * 2, wrong.unfenced)
+
+
+def late_uploads(rig: Rig, rounds: int) -> None:
+    """N2: workers are stopped before they upload, and wake after another has done their jobs."""
+    for _ in range(rounds):
+        with stopped(rig, ["store"] * 2, wrong.overwriting) as late:
+            with rig.painters([""], seats=2, broken=wrong.overwriting):
+                rig.emptied()
+            wake(rig, late)
+
+
+def unswept(rig: Rig, rounds: int) -> None:
+    """N3: workers are killed, and nobody takes their jobs back; others do all that is left."""
+    with rig.painters(["diffuse:kill"] * rounds) as doomed:
+        for _ in doomed:
+            rig.post()
+        wait_for("deaths", lambda: all(worker.exit_code == -signal.SIGKILL for worker in doomed), seconds=60)
+    with rig.painters([""]):
+        rig.post()
+        wait_for("other jobs' end", lambda: not rig.count("queued"), seconds=60)
+        wait_for("end of the last one", lambda: rig.count("running") == rounds, seconds=60)
+
+
+def _overtake(rig: Rig, points: Sequence[str], broken: Break | None = None) -> None:
+    """Late workers write while another one, whose device stands still, has their jobs and keeps their leases."""
+    gate = rig.home / "gate"
+    with stopped(rig, points, broken) as late:
+        gate.touch()
+        with rig.painters([""], seats=len(points), broken=broken, gate=gate):
             try:
-                job = rig.post()
-                wait_for("stop", partial(has_stopped, late), seconds=60)
-                rig.kiln.wait(job, lambda seen: seen["status"] == "queued", seconds=30)
-                _overtake(rig, job, late.pid, f"heir-{number}", module)
+                wait_for("second attempts", lambda: rig.count("running") == len(points), seconds=60)
+                wake(rig, late)
             finally:
-                late.send_signal(signal.SIGCONT)  # a stopped process hears no SIGTERM
+                gate.unlink()
+            rig.emptied()
 
 
-def _overtake(rig: Rig, job: str, late: int, name: str, module: str) -> None:
-    """Another worker holds the job, and is about to finish it, as the late one writes."""
-    with rig.worker(name, "finishing:stop", module) as heir:
+@contextmanager
+def stopped(rig: Rig, points: Sequence[str], broken: Break | None = None) -> Iterator[list[Painter]]:
+    """Workers that stopped with a job each, whose jobs were taken back; they go on afterwards."""
+    with rig.painters([f"{point}:stop" for point in points], broken=broken) as late:
         try:
-            wait_for("second attempt", lambda: has_stopped(heir), seconds=60)
-            os.kill(late, signal.SIGCONT)
-            wait_for("late write", lambda: _has_written(rig), seconds=30)
+            for _ in points:
+                rig.post()
+            wait_for("stops", lambda: all(has_stopped(worker.pid) for worker in late), seconds=60)
+            wait_for("return to the queue", lambda: rig.count("queued") == len(points), seconds=30)
+            yield late
         finally:
-            heir.send_signal(signal.SIGCONT)
-        rig.settled([job])
+            for worker in late:
+                worker.hurt(signal.SIGCONT)  # a stopped process hears no SIGTERM
 
 
-def _has_written(rig: Rig) -> bool:
-    """Whether a late worker was refused, or was not."""
-    logs = [log.read_text() for log in rig.kiln.logs.glob("late-*.log")]
-    return all("lease lost" in text or "job ended" in text for text in logs)
+def wake(rig: Rig, late: Sequence[Painter]) -> None:
+    """Let the stopped ones go on, and wait until each has written, or was refused."""
+    for worker in late:
+        worker.hurt(signal.SIGCONT)
+    wait_for("late writes", lambda: all(_has_written(worker) for worker in late), seconds=30)
+
+
+def _has_written(worker: Painter) -> bool:
+    text = worker.log.read_text()
+    return "lease lost" in text or "job ended" in text
