@@ -44,7 +44,7 @@ format: install ## let ruff mend what it can
 unit: install ## the tests that need no server, in seconds
 	$(BIN)/python -m pytest tests/unit tests/rules
 
-slow: install ## the full Stable Diffusion shape on random weights, and torch.compile (minutes, 7 GiB)
+slow: install ## the full Stable Diffusion shape on random weights, torch.compile, 10,000 steps of the lease (minutes, 7 GiB)
 	$(BIN)/python -m pytest -m slow
 
 chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: a small dose)

@@ -1,11 +1,14 @@
 """Real servers for the whole session, and a fresh, migrated database for whoever asks."""
 
+import hashlib
 import itertools
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,7 +23,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """PostgreSQL, Valkey and SeaweedFS on loopback ports of their own, gone at the end of the session."""
+    """PostgreSQL, Valkey and SeaweedFS on loopback ports of their own, gone at the end of the session.
+
+    Where KILN_TEST_SERVICES tells, as JSON, of some that run already, those: for many short sessions in a row.
+    """
+    if running := os.environ.get("KILN_TEST_SERVICES"):
+        yield Services(**json.loads(running))
+        return
     home = tmp_path_factory.mktemp("services with a space")
     with running_services(home, durable=False) as started:
         yield started
@@ -31,13 +40,18 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 @pytest.fixture(scope="session")
 def _template(services: Services) -> str:
     """A migrated database that others are copied from: much faster than migrating each."""
-    _create(services, "template")
+    migrations = sorted((Path(__file__).parents[1] / "migrations" / "versions").glob("*.py"))
+    name = "template_" + hashlib.sha256(b"".join(each.read_bytes() for each in migrations)).hexdigest()[:12]
+    try:
+        _create(services, name)
+    except psycopg.errors.DuplicateDatabase:  # an earlier session on these servers made it
+        return name
     subprocess.run(
         [sys.executable, "-m", "migrations"],
-        env=os.environ | {"KILN_DATABASE_URL": _url(services, "template")},
+        env=os.environ | {"KILN_DATABASE_URL": _url(services, name)},
         check=True,
     )
-    return "template"
+    return name
 
 
 @pytest.fixture
@@ -74,7 +88,7 @@ def _settings(services: Services, database_url: str) -> Settings:
             "s3_endpoint_url": services.s3_endpoint_url,
             "s3_access_key": services.s3_access_key,
             "s3_secret_key": services.s3_secret_key,
-            "s3_bucket": f"kiln-test-{number}",
+            "s3_bucket": f"kiln-test-{os.getpid()}-{number}",
         }
     )
 
@@ -85,7 +99,7 @@ class _database:
     def __init__(self, services: Services, template: str) -> None:
         self._services = services
         self._template = template
-        self._name = f"test_{next(_numbers)}"
+        self._name = f"test_{os.getpid()}_{next(_numbers)}"
 
     def __enter__(self) -> str:
         _create(self._services, self._name, self._template)

@@ -74,3 +74,20 @@ def let_leases_run_out(engine: Engine) -> None:
 def let_pauses_pass(engine: Engine) -> None:
     with transaction(engine) as connection:
         connection.execute(text("UPDATE jobs SET not_before = clock_timestamp() WHERE status = 'queued'"))
+
+
+def let_run_deadline_pass(engine: Engine, job_id: UUID) -> None:
+    """What an attempt of more than KILN_JOB_SECONDS sees."""
+    statement = text("UPDATE jobs SET run_deadline_at = clock_timestamp() - interval '1 s' WHERE id = :id")
+    with transaction(engine) as connection:
+        connection.execute(statement, {"id": job_id})
+
+
+def let_deadlines_pass(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(
+            text(
+                "UPDATE jobs SET deadline = clock_timestamp() - interval '1 s'"
+                " WHERE status = 'queued' AND deadline IS NOT NULL"
+            )
+        )
