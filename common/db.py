@@ -29,7 +29,10 @@ def make_engine(url: str, *, name: str, pool_size: int = 10) -> Engine:
             "application_name": name,
             "connect_timeout": 2,
             "tcp_user_timeout": 2000,
-            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC",
+            # the last: a process that was stopped inside a transaction would keep its jobs locked, and no sweep
+            # could take them back
+            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC"
+            " -c idle_in_transaction_session_timeout=10000",
         },
     )
     _ping_idle_connections(engine)

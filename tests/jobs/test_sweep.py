@@ -8,9 +8,10 @@ from sqlalchemy import Engine, text
 
 from common.db import transaction
 from common.jobs.submit import unheard
-from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
+from common.jobs.sweep import only_sweeper, return_expired, sweep_once, take_unpublished
 from common.jobs.workers import list_workers, record_worker, remove_worker
-from tests.jobs.make import submit
+from tests.jobs.make import claimed, let_leases_run_out, submit
+from tests.processes import wait_for
 
 
 def test_two_sweepers_do_not_sweep_at_once(engine: Engine) -> None:
@@ -75,3 +76,15 @@ def test_workers_come_and_go_and_are_forgotten_a_day_after_their_last_sign_of_li
         connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '25 h' WHERE id = 'silent'"))
     assert [worker.id for worker in list_workers(engine, alive_seconds=60)] == ["kept"]
     assert sweep_once(engine, lease_seconds=60, max_failures=4).forgotten == 1
+
+
+def test_a_worker_that_stands_still_in_a_transaction_gives_its_job_up_all_the_same(engine: Engine) -> None:
+    """SIGSTOP between an UPDATE and its COMMIT: the sweep skips locked rows, and would skip this one for good."""
+    submit(engine)
+    claimed(engine)
+    let_leases_run_out(engine)
+    with engine.connect() as stopped:
+        stopped.execute(text("SELECT FROM jobs FOR UPDATE"))
+        assert return_expired(engine, lease_seconds=0, max_failures=4) == 0
+        wait_for("return", lambda: return_expired(engine, lease_seconds=0, max_failures=4) == 1, seconds=20)
+        stopped.invalidate()  # its server has ended it
