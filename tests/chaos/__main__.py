@@ -9,11 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import httpx2
 import typer
 from rich import print_json
+from rich.console import Console
 
-from tests.chaos.rig import running_rig
-from tests.chaos.scenarios import SCENARIOS
+from common.errors import KilnError
+from tests.chaos.rig import Rig, running_rig
+from tests.chaos.scenarios import SCENARIOS, Scenario
 
 
 def main(
@@ -33,16 +36,28 @@ def main(
         dose = rounds or (scenario.quick if quick else scenario.full)
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as home, running_rig(Path(home), **scenario.settings) as rig:
-            scenario.harm(rig, dose)
+            failure = _do(scenario, rig, dose)
             report = rig.report()
-        good &= report.passed is scenario.clean
-        told = {"scenario": name, "rounds": dose, "seconds": round(time.monotonic() - began)}
-        result = told | {"good": report.passed is scenario.clean} | asdict(report)
+            refused = rig.refused()
+        well = report.passed is scenario.clean and not failure
+        good &= well
+        told = {"scenario": name, "rounds": dose, "seconds": round(time.monotonic() - began), "good": well}
+        result = told | {"failure": failure, "refused": refused} | asdict(report)
         print_json(data=result)
         if output:
             with output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
     raise typer.Exit(not good)
+
+
+def _do(scenario: Scenario, rig: Rig, dose: int) -> str:
+    """Do the harm; what went otherwise than the scenario says, '' where nothing did."""
+    try:
+        scenario.harm(rig, dose)
+    except (AssertionError, KilnError, httpx2.HTTPError) as error:
+        Console(stderr=True).print(f"{rig.states()}\n{rig.kiln.tails()}", markup=False, highlight=False)
+        return f"{type(error).__name__}: {error}"[:2000]
+    return ""
 
 
 if __name__ == "__main__":

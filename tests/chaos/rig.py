@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,18 +105,27 @@ class Rig:
             wait_for("ready painters", ready, seconds=60)
             yield painters
 
+    def states(self) -> Counter[str]:
+        """How many jobs are in each state. Raises Unavailable."""
+        with reading(self.engine) as connection:
+            found = connection.execute(text("SELECT status, count(*) FROM jobs GROUP BY status"))
+            return Counter(dict(found.tuples().all()))
+
     def count(self, status: str) -> int:
         """How many jobs are in this state. Raises Unavailable."""
-        with reading(self.engine) as connection:
-            found = connection.execute(text("SELECT count(*) FROM jobs WHERE status = :status"), {"status": status})
-            return int(found.scalar_one())
+        return self.states()[status]
+
+    def refused(self) -> int:
+        """How often a worker that had lost its lease wrote, and was refused."""
+        return sum(log.read_text().count("lease lost") for log in self.kiln.logs.glob("*.log"))
 
     def emptied(self, *, seconds: float = 120) -> None:
         """Wait until every job there is is over, also where the database is away in between."""
 
         def over() -> bool:
             try:
-                return not self.count("queued") + self.count("running")
+                states = self.states()
+                return not states["queued"] + states["running"]
             except Unavailable:
                 return False
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.chaos.rig import Rig
-from tests.chaos.scenarios import workers
+from tests.chaos.scenarios import cancels, drains, messages, storm, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {
     "C1": Scenario(workers.kills, 20, 1),
     "C2": Scenario(workers.late_writes, 20, 1),
+    "C7": Scenario(messages.flood, 5000, 33),
+    "C11": Scenario(cancels.cancels, 1000, 20),
+    "C12": Scenario(drains.drains, 30, 1),
+    "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
     "N1": Scenario(workers.late_unfenced_finishes, 20, 1, clean=False),
     "N2": Scenario(workers.late_uploads, 20, 1, clean=False),
     "N3": Scenario(workers.unswept, 10, 1, clean=False, settings={"sweep_seconds": 3600}),
