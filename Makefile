@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 SOURCES := api bench client common demo migrations tests worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format unit slow chaos bench train-demo clean
+.PHONY: help install demo up test lint format unit slow fuzz chaos bench train-demo clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ unit: install ## the tests that need no server, in seconds
 
 slow: install ## the full Stable Diffusion shape on random weights, torch.compile, 10,000 steps of the lease (minutes, 7 GiB)
 	$(BIN)/python -m pytest -m slow
+
+fuzz: install ## hostile input at all that reads input, for FUZZ_MINUTES (10)
+	FUZZ_MINUTES=$(or $(FUZZ_MINUTES),10) $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/api/test_fuzz.py --timeout 7200
 
 chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: a small dose)
 	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick)

@@ -1,15 +1,36 @@
 """What clients send and what they see, as pydantic models. Shapes only; resolve.py and views.py cross to the domain."""
 
-from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
+from pydantic_core import PydanticCustomError
 
 from common.jobs.spec import OUTPUT_FORMATS, SCHEDULERS
 from common.jobs.state import Lane, Stage, Status
 from common.styles import DEFAULT_PROMPT, STYLES
 
 Item = TypeVar("Item")
+
+
+def _in_utc(at: datetime) -> datetime:
+    """The same moment in UTC, as PostgreSQL gives it back: one beyond Python's years could be stored and never read."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("moment", "must be in the years 1 to 9999 of UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Overrides(BaseModel):
@@ -33,8 +54,8 @@ class Overrides(BaseModel):
     output_format: StrictStr | None = Field(default=None, examples=list(OUTPUT_FORMATS))
     lane: StrictStr | None = Field(default=None, examples=list(Lane), description="interactive goes before batch")
     priority: StrictInt | None = Field(default=None, examples=[0], description="-1000 to 1000, higher goes first")
-    not_before: AwareDatetime | None = Field(default=None, description="earliest start, RFC 3339 with an offset")
-    deadline: AwareDatetime | None = Field(default=None, description="a job that has not started by then expires")
+    not_before: Moment | None = Field(default=None, description="earliest start, RFC 3339 with an offset")
+    deadline: Moment | None = Field(default=None, description="a job that has not started by then expires")
     metadata: dict[StrictStr, StrictStr] | None = Field(default=None, examples=[{"album": "cats"}])
 
 
