@@ -37,7 +37,7 @@ class Report:
     lost: int
     duplicated: int
     unexpected: int
-    recovered: int
+    recovered: int | None
     recovery_p50: float | None
     recovery_p99: float | None
     attempts_per_success: float | None

@@ -21,6 +21,7 @@ class Painter:
 
     process: BaseProcess
     log: Path
+    group: bool = False  # it leads a group of processes, which are hurt together
 
     @property
     def pid(self) -> int:
@@ -36,7 +37,7 @@ class Painter:
         """Send a signal, unless it has ended by itself."""
         if self.process.is_alive():
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
+                (os.killpg if self.group else os.kill)(self.pid, signum)
 
     def stop(self) -> None:
         """Ask it to end, and end it where that is not heeded."""
@@ -45,19 +46,27 @@ class Painter:
         self.process.join(20)
         self.hurt(signal.SIGKILL)
         self.process.join()
+        if self.group:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)  # whom its leader left behind
 
 
 def start_painter(variables: dict[str, str], folder: Path, broken: Break | None = None) -> Painter:
-    """A worker with these variables, which logs to a new file of ``folder``.
+    """A worker with these variables, which logs to a new file of ``folder``."""
+    log = folder / f"painter-{uuid4().hex[:8]}.log"
+    return Painter(fork(serve, variables, log, broken), log)
+
+
+def fork(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    """``target`` in a process of its own.
 
     Importing torch and diffusers takes seconds of a core; the fork server does it once for all.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([serve.__module__])
-    log = folder / f"painter-{uuid4().hex[:8]}.log"
-    process = context.Process(target=serve, args=(variables, log, broken), daemon=True)
+    process = context.Process(target=target, args=arguments, daemon=True)
     process.start()
-    return Painter(process, log)
+    return process
 
 
 @contextmanager

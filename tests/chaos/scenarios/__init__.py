@@ -3,21 +3,24 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.chaos.check import Report
 from tests.chaos.rig import Rig
-from tests.chaos.scenarios import cancels, drains, messages, storm, workers
+from tests.chaos.scenarios import baseline, cancels, drains, messages, storm, workers
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """Harm to a rig, done so many times; every job is over when it returns.
 
-    Of a negative control (``clean`` False) the checker must see a violation: so it is known to see.
+    Of a negative control (``clean`` False) the checker must see a violation: so it is known to see. None: it is told
+    what happened, and anything may.
     """
 
     harm: Callable[[Rig, int], None]
     full: int  # rounds of ``make chaos``
     quick: int  # rounds of ``make chaos QUICK=1``
-    clean: bool = True
+    clean: bool | None = True
+    report: Callable[[Rig], Report] = Rig.report
     settings: Mapping[str, object] = field(default_factory=dict)  # Kiln's, where they are not the rig's
 
 
@@ -31,4 +34,5 @@ SCENARIOS: dict[str, Scenario] = {
     "N1": Scenario(workers.late_unfenced_finishes, 20, 1, clean=False),
     "N2": Scenario(workers.late_uploads, 20, 1, clean=False),
     "N3": Scenario(workers.unswept, 10, 1, clean=False, settings={"sweep_seconds": 3600}),
+    "baseline": Scenario(baseline.baseline, 500, 10, clean=None, report=baseline.report),
 }

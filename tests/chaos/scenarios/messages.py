@@ -24,7 +24,7 @@ def flood(rig: Rig, rounds: int) -> None:
         rig.post()
         wait_for("message", lambda: redis.llen(queue))
         real = redis.lrange(queue, 0, 0)[0]
-        with rig.painters(["", ""], seats=2):
+        with rig.painters(["", ""], seats=2) as painters:
             for false in islice(cycle(forgeries(json.loads(real))), rounds):
                 rig.post()
                 redis.lpush(queue, false, *[real] * COPIES)
@@ -32,6 +32,7 @@ def flood(rig: Rig, rounds: int) -> None:
             wait_for("empty queue", lambda: not redis.llen(queue), seconds=600)
             rig.post()  # whoever can still be woken wakes
             rig.emptied()
+            assert all(painter.exit_code is None for painter in painters), rig.kiln.tails()
 
 
 @contextmanager

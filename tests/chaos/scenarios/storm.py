@@ -3,7 +3,9 @@
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import httpx2
 from redis import Redis
@@ -19,83 +21,126 @@ BACKLOG = 25  # jobs that wait at most before the next are sent, so that all are
 KINDS = {"kill": 35, "pause": 30, "cancel": 25, "flush": 5, "restart_broker": 3, "restart_database": 2}
 
 
+class System(Protocol):
+    """Who does the jobs."""
+
+    def start(self) -> Painter:
+        """One worker more."""
+
+    def send(self, chance: random.Random) -> str:
+        """One job more."""
+
+    def cancel(self, job: str) -> None:
+        """Its client wants it no more."""
+
+    def waiting(self) -> int:
+        """How many jobs nobody has begun, as far as one can know."""
+
+    def finish(self) -> None:
+        """Wait until all jobs are over, or nothing moves any more."""
+
+
 def storm(rig: Rig, rounds: int) -> None:
-    """``rounds`` faults of all kinds, by their weights, among workers that are replaced and servers that come back."""
-    weather = _Weather(rig, random.Random(13))
+    """C13: ``rounds`` faults of all kinds, by their weights; dead workers are replaced, and servers come back."""
+    rage(rig, KilnSide(rig), KINDS, rounds)
+
+
+def rage(rig: Rig, system: System, kinds: Mapping[str, int], rounds: int) -> None:
+    """Strike; then all who were stopped go on, and work until nothing is left to do."""
+    weather = _Weather(rig, system, random.Random(13))
     with ending(weather.crew):
         for _ in range(rounds):
             weather.send()
-            weather.strike()
-            weather.mend()
-        while weather.paused:
-            weather.mend()
-            time.sleep(0.1)
-        rig.emptied(seconds=300)
+            weather.strike(kinds)
+        weather.clear_up()
+        system.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class KilnSide:
+    """Kiln, by light workers."""
+
+    rig: Rig
+
+    def start(self) -> Painter:
+        return self.rig.start(seats=SEATS)
+
+    def send(self, chance: random.Random) -> str:
+        return self.rig.post_patiently(num_inference_steps=chance.randint(1, 10))
+
+    def cancel(self, job: str) -> None:
+        self.rig.note({"canceled": job})  # before it is asked: an answer may be lost on its way
+        with httpx2.Client(base_url=self.rig.kiln.url, timeout=30) as client:
+            client.post(f"/v1/jobs/{job}/cancel")
+
+    def waiting(self) -> int:
+        try:
+            return self.rig.count("queued")
+        except Unavailable:
+            return 0
+
+    def finish(self) -> None:
+        self.rig.emptied(seconds=300)
 
 
 class _Weather:
     """What is out there: workers, some of them stopped for a while, and the jobs that were sent lately."""
 
-    def __init__(self, rig: Rig, chance: random.Random) -> None:
+    def __init__(self, rig: Rig, system: System, chance: random.Random) -> None:
         self._rig = rig
+        self._system = system
         self._chance = chance
         self._servers = Servers(rig)
         self._recent: list[str] = []
-        self.crew = [rig.start(seats=SEATS) for _ in range(WORKERS)]
-        self.paused: dict[int, tuple[Painter, float]] = {}  # until when, by time.monotonic()
+        self._paused: dict[int, tuple[Painter, float]] = {}  # until when, by time.monotonic()
+        self.crew = [system.start() for _ in range(WORKERS)]
 
     def send(self) -> None:
-        """The next jobs, once there are few that wait."""
-        until = time.monotonic() + 30
-        while self._waiting() > BACKLOG and time.monotonic() < until:
-            self.mend()
-            time.sleep(0.05)
-        self._recent = [
-            self._rig.post_patiently(num_inference_steps=self._chance.randint(1, 10)) for _ in range(JOBS_PER_FAULT)
-        ]
+        """The next jobs, once there are few that wait, or for half a minute nobody could do any."""
+        self._mend_while(lambda: self._system.waiting() > BACKLOG, seconds=30)
+        self._recent = [self._system.send(self._chance) for _ in range(JOBS_PER_FAULT)]
 
-    def strike(self) -> None:
+    def strike(self, kinds: Mapping[str, int]) -> None:
         strikes: dict[str, Callable[[], None]] = {
             "kill": lambda: self._chance.choice(self.crew).hurt(signal.SIGKILL),
             "pause": self._pause,
-            "cancel": self._cancel,
-            "flush": lambda: flush(self._rig),
+            "cancel": lambda: self._system.cancel(self._chance.choice(self._recent)),
+            "flush": self._flush,
             "restart_broker": self._servers.restart_broker,
             "restart_database": self._servers.restart_database,
         }
-        strikes[self._chance.choices([*KINDS], [*KINDS.values()])[0]]()
+        strikes[self._chance.choices([*kinds], [*kinds.values()])[0]]()
+        self._mend()
 
-    def mend(self) -> None:
+    def clear_up(self) -> None:
+        """Wake everybody, and have a full crew."""
+        self._mend_while(lambda: self._paused, seconds=60)
+        self._mend()
+
+    def _mend_while(self, needed: Callable[[], object], *, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while needed() and time.monotonic() < until:
+            self._mend()
+            time.sleep(0.1)
+
+    def _mend(self) -> None:
         """Wake those whose time has come, and replace the dead."""
-        for pid, (painter, until) in list(self.paused.items()):
+        for pid, (painter, until) in list(self._paused.items()):
             if time.monotonic() >= until:
                 painter.hurt(signal.SIGCONT)
-                del self.paused[pid]
+                del self._paused[pid]
         for place, painter in enumerate(self.crew):
             if painter.exit_code is not None:
-                self.crew[place] = self._rig.start(seats=SEATS)
+                self.crew[place] = self._system.start()
 
     def _pause(self) -> None:
         """Stop a worker for 1.2 to 3 leases."""
         painter = self._chance.choice(self.crew)
         painter.hurt(signal.SIGSTOP)
         seconds = self._rig.kiln.settings.lease_seconds * self._chance.uniform(1.2, 3)
-        self.paused[painter.pid] = (painter, time.monotonic() + seconds)
+        self._paused[painter.pid] = (painter, time.monotonic() + seconds)
 
-    def _cancel(self) -> None:
-        job = self._chance.choice(self._recent)
-        self._rig.note({"canceled": job})  # before it is asked: an answer may be lost on its way
-        with httpx2.Client(base_url=self._rig.kiln.url, timeout=30) as client:
-            client.post(f"/v1/jobs/{job}/cancel")
-
-    def _waiting(self) -> int:
-        try:
-            return self._rig.count("queued")
-        except Unavailable:
-            return 0
-
-
-def flush(rig: Rig) -> None:
-    """Empty the broker, messages and bindings alike."""
-    with Redis.from_url(rig.services.broker_url, socket_timeout=5) as redis:
-        redis.flushall()
+    def _flush(self) -> None:
+        """Empty the broker, messages and bindings alike."""
+        with Redis.from_url(self._rig.services.broker_url, socket_timeout=5) as redis:
+            redis.flushall()

@@ -13,12 +13,12 @@ POINTS = ("claimed", "enhance", "diffuse", "score", "store", "uploading", "finis
 STAGES = ("enhance", "diffuse", "score", "store", "finishing")
 
 
-def kills(rig: Rig, rounds: int) -> None:
+def kills(rig: Rig, rounds: int, points: Sequence[str] = POINTS) -> None:
     """C1: a worker kills itself at each point; its job is back in the queue a lease and a sweep later, and is done."""
     patience = rig.kiln.settings.lease_seconds + rig.kiln.settings.sweep_seconds + 2
     for _ in range(rounds):
-        with rig.painters([f"{point}:kill" for point in POINTS]) as doomed:
-            for _ in POINTS:
+        with rig.painters([f"{point}:kill" for point in points]) as doomed:
+            for _ in points:
                 rig.post()
 
             def died(doomed: Sequence[Painter] = doomed) -> bool:
@@ -32,16 +32,16 @@ def kills(rig: Rig, rounds: int) -> None:
             rig.emptied()
 
 
-def late_writes(rig: Rig, rounds: int) -> None:
+def late_writes(rig: Rig, rounds: int, points: Sequence[str] = STAGES) -> None:
     """C2: workers are stopped, one in each stage, and wake while another has their jobs: every write is refused."""
     for _ in range(rounds):
-        _overtake(rig, STAGES)
+        overtake(rig, points)
 
 
 def late_unfenced_finishes(rig: Rig, rounds: int) -> None:
     """N1: C2 with workers that show no token."""
     for _ in range(rounds):
-        _overtake(rig, ["finishing"] * 2, wrong.unfenced)
+        overtake(rig, ["finishing"] * 2, wrong.unfenced)
 
 
 def late_uploads(rig: Rig, rounds: int) -> None:
@@ -65,7 +65,7 @@ def unswept(rig: Rig, rounds: int) -> None:
         wait_for("end of the last one", lambda: rig.count("running") == rounds, seconds=60)
 
 
-def _overtake(rig: Rig, points: Sequence[str], broken: Break | None = None) -> None:
+def overtake(rig: Rig, points: Sequence[str], broken: Break | None = None) -> None:
     """Late workers write while another one, whose device stands still, has their jobs and keeps their leases."""
     gate = rig.home / "gate"
     with stopped(rig, points, broken) as late:
