@@ -48,7 +48,7 @@ slow: install ## the full Stable Diffusion shape on random weights, torch.compil
 	$(BIN)/python -m pytest -m slow
 
 fuzz: install ## hostile input at all that reads input, for FUZZ_MINUTES (10)
-	FUZZ_MINUTES=$(or $(FUZZ_MINUTES),10) $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/api/test_fuzz.py --timeout 7200
+	FUZZ_MINUTES=$(or $(FUZZ_MINUTES),10) $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/api/test_fuzz.py tests/api/test_links.py --timeout 7200
 
 chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: a small dose)
 	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick)

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -28,11 +28,18 @@ POLL_SECONDS = 0.2  # while Prefer: wait holds a request open
 MAX_WAIT_SECONDS = 60
 RETRY_AFTER_SECONDS = 1
 
+# What can be done with a job that was made: OpenAPI's links, for programs that explore the API
+AFTERWARDS = {
+    called: {"operationId": f"{called}_v1_jobs__job_id_{rest}", "parameters": {"job_id": "$response.body#/id"}}
+    for called, rest in {"show": "_get", "cancel": "_cancel_post", "retry": "_retry_post", "delete": "_delete"}.items()
+}
+MADE: dict[int | str, dict[str, Any]] = {202: {"links": AFTERWARDS}}
+
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, description="makes repeating safe")]
 Prefer = Annotated[str | None, Header(description="wait=30 holds the answer until the job ends, 60 seconds at most")]
 
 
-@router.post("", status_code=202, response_model=schemas.Job)
+@router.post("", status_code=202, response_model=schemas.Job, responses=MADE)
 async def create(
     body: schemas.JobRequest,
     request: Request,
@@ -85,7 +92,7 @@ def cancel(job_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> sc
     return _show(request, kiln, _find(kiln, owner, key))
 
 
-@router.post("/{job_id}/retry", status_code=202, response_model=schemas.Job)
+@router.post("/{job_id}/retry", status_code=202, response_model=schemas.Job, responses=MADE)
 async def retry(
     job_id: str,
     request: Request,

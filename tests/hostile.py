@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.schemas import Overrides
 
-TARGETS = 5  # fuzz tests that share FUZZ_MINUTES
+TARGETS = 6  # fuzz tests that share FUZZ_MINUTES
 DOSE_SECONDS = 1.0  # of each where that is unset, as in `make test`
 
 in_batches = settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
