@@ -1,4 +1,4 @@
-"""For schemathesis: a body in, one that is a job out. Where links are followed, it is the order of calls that counts."""
+"""For schemathesis: a body in, one that is a job out. Where links are followed, the order of calls is what counts."""
 
 from typing import Any
 
