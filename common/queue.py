@@ -4,9 +4,12 @@ A message is a doorbell: permission to run one job of its model, which the worke
 A lost one costs seconds, a doubled one an empty claim.
 """
 
+from typing import Any
+
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.transport import redis
 
 log = structlog.get_logger()
 
@@ -19,6 +22,7 @@ def make_celery(broker_url: str) -> Celery:
     """The Celery app: JSON only, no results, nothing prefetched, and no wait on a broker that is away."""
     app = Celery("kiln", broker=broker_url)
     app.conf.update(
+        broker_transport=Transport,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -42,6 +46,29 @@ def make_celery(broker_url: str) -> Celery:
         task_publish_retry=False,
     )
     return app
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    """Takes messages one by one, and drops what is no JSON."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except ValueError:
+            log.warning("a message was dropped that is no JSON")
+            return True
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    """kombu's, but for messages that lack what every message has: over those it would end the worker."""
+
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            log.warning("a message was dropped that makes no sense", reason=f"{type(error).__name__}: {error}")
 
 
 class Doorbell:
