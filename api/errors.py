@@ -1,6 +1,8 @@
 """Errors in, application/problem+json out (RFC 9457), with the OpenAI client's error object inside."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -79,15 +81,20 @@ def _translate(error: RequestValidationError) -> KilnError:
     for each in found:
         if each["type"] == "json_invalid" or (each["loc"] == ("body",) and each["type"] != "missing"):
             return MalformedBody(f"the body is not what this call reads: {_sentence(each)}")
-    fields = tuple(FieldError(_pointer(each["loc"]), _sentence(each)) for each in found)
+    fields = translate([{**each, "loc": each["loc"][1:]} for each in found])  # without "body", or "query"
     return InvalidRequest(f"{fields[0].pointer[1:] or 'body'}: {fields[0].detail}", fields)
 
 
+def translate(found: Sequence[Any]) -> tuple[FieldError, ...]:
+    """Pydantic's findings in a value, each with a pointer into it."""
+    return tuple(FieldError(_pointer(each["loc"]), _sentence(each)) for each in found)
+
+
 def _pointer(location: tuple[str | int, ...]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location[1:] if part != "[key]")
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location if part != "[key]")
 
 
-def _sentence(found: dict[str, object]) -> str:
+def _sentence(found: Mapping[str, object]) -> str:
     match found["type"]:
         case "extra_forbidden":
             return "is not a field of this request"

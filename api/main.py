@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import catalog, errors, health, images, jobs, schemas
+from api import batches, catalog, errors, health, images, jobs, schemas
 from api.kiln import Kiln, connect
 from api.middleware import Envelope
 from common.errors import StorageError
@@ -26,6 +26,7 @@ MEANINGS = {
     404: "there is no such thing, or it is somebody else's",
     409: "not in this state",
     413: "the body is too long",
+    415: "the body is of a kind that this call does not read",
     422: "a field is not acceptable; errors names it",
     429: "the queue is full, or the API key made too many requests; Retry-After says when to try again",
     503: "a service is down; try again",
@@ -49,8 +50,9 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Kiln", version=version("kiln"), description=DESCRIPTION, lifespan=lifespan, responses=PROBLEMS)
     app.state.kiln = connect(settings)
     errors.install(app)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
-    for part in (jobs, images, catalog, health):
+    longer = {batches.router.prefix: settings.max_batch_bytes}
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, longer=longer)
+    for part in (jobs, batches, images, catalog, health):
         app.include_router(part.router)
     return app
 

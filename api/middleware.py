@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 
 from prometheus_client import Histogram
 from starlette.requests import Request
@@ -14,11 +15,12 @@ DURATION = Histogram("kiln_http_request_seconds", "Time to answer a request", ["
 
 
 class Envelope:
-    """Gives each request an id, refuses bodies over the limit with 413, and times the answer."""
+    """Gives each request an id, refuses bodies over the limit of their path with 413, and times the answer."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, longer: Mapping[str, int]) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._longer = longer  # the limits of the paths that have their own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,9 +37,10 @@ class Envelope:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        body = await self._read_body(scope, receive)
+        most = self._longer.get(scope["path"], self._max_body_bytes)
+        body = await _read_body(scope, receive, most)
         if body is None:
-            error = BodyTooLarge(f"the body has more than {self._max_body_bytes} bytes")
+            error = BodyTooLarge(f"the body has more than {most} bytes")
             answer = problem(Request(scope), error.status, error.code, error.detail)
             await answer(scope, receive, send_with_id)
         else:
@@ -45,22 +48,23 @@ class Envelope:
         route = getattr(scope.get("route"), "path", "unknown")
         DURATION.labels(scope["method"], route, status).observe(time.perf_counter() - started)
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body, or None where it is too long: what was announced is not waited for."""
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._max_body_bytes:
+
+async def _read_body(scope: Scope, receive: Receive, most: int) -> bytes | None:
+    """The whole body, or None where it has over ``most`` bytes: what was announced is not waited for."""
+    announced = dict(scope["headers"]).get(b"content-length", b"0")
+    if announced.isdigit() and int(announced) > most:
+        return None
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > most:
             return None
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                return None
-            chunks.append(chunk)
-            more = message.get("more_body", False)
-        return b"".join(chunks)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

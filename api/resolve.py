@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from api.schemas import JobRequest
 from common.errors import FieldError, InvalidRequest
@@ -18,6 +21,9 @@ from common.jobs.submit import Submission
 from common.models import ModelEntry
 from common.settings import Settings
 from common.styles import DEFAULT_NEGATIVE_PROMPT, DEFAULT_STYLE, STYLES, resolve_style
+
+# Control characters (Unicode's Cc, NUL among them) and lone surrogates (Cs); line breaks and tabs are harmless
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 MAX_PRIORITY = 1000
 MAX_METADATA_KEY = 64
@@ -75,7 +81,7 @@ def resolve(
     return Submission(
         owner=owner,
         spec=spec,
-        fingerprint=_fingerprint(request),
+        fingerprint=fingerprint(request) if idempotency_key else "",
         lane=Lane(values["lane"]),
         priority=values["priority"],
         not_before=values["not_before"],
@@ -99,15 +105,16 @@ def model_entry(settings: Settings, model: str) -> ModelEntry:
     return settings.registry[model]
 
 
-def _fingerprint(request: JobRequest) -> str:
+def fingerprint(request: BaseModel) -> str:
+    """A hash of what was sent: equal for the same request, whatever its defaults become."""
     sent = request.model_dump(mode="json", exclude_unset=True)
     return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()
 
 
 def _check_texts(values: dict[str, Any], settings: Settings) -> list[FieldError]:
     errors = [
-        *_plain_text("prompt", values["prompt"], settings.max_prompt_characters),
-        *_plain_text("negative_prompt", values["negative_prompt"], settings.max_prompt_characters),
+        *plain_text("prompt", values["prompt"], settings.max_prompt_characters),
+        *plain_text("negative_prompt", values["negative_prompt"], settings.max_prompt_characters),
         *_one_of("style", values["style"], list(STYLES), known=resolve_style(values["style"]) is not None),
         *_one_of("scheduler", values["scheduler"], SCHEDULERS),
         *_one_of("output_format", values["output_format"], OUTPUT_FORMATS),
@@ -115,11 +122,17 @@ def _check_texts(values: dict[str, Any], settings: Settings) -> list[FieldError]
     ]
     if not values["prompt"].strip():
         errors.append(FieldError("/prompt", "must not be empty"))
-    if len(values["metadata"]) > settings.max_metadata:
+    return errors + check_metadata(values["metadata"], settings)
+
+
+def check_metadata(metadata: Mapping[str, str], settings: Settings) -> list[FieldError]:
+    """What is wrong with the pairs that a user wants kept with a job or a batch."""
+    errors = []
+    if len(metadata) > settings.max_metadata:
         errors.append(FieldError("/metadata", f"must have at most {settings.max_metadata} pairs"))
-    for key, value in values["metadata"].items():
-        errors += _plain_text("metadata", key, MAX_METADATA_KEY)
-        errors += _plain_text(f"metadata/{key[:80].replace('~', '~0').replace('/', '~1')}", value, MAX_METADATA_VALUE)
+    for key, value in metadata.items():
+        errors += plain_text("metadata", key, MAX_METADATA_KEY)
+        errors += plain_text(f"metadata/{key[:80].replace('~', '~0').replace('/', '~1')}", value, MAX_METADATA_VALUE)
     return errors
 
 
@@ -141,12 +154,17 @@ def _check_numbers(values: dict[str, Any], settings: Settings) -> list[FieldErro
     return errors
 
 
+def check_deadline(deadline: datetime | None) -> list[FieldError]:
+    late = deadline is not None and deadline <= datetime.now(UTC)
+    return [FieldError("/deadline", "must be in the future")] if late else []
+
+
 def _check_times(values: dict[str, Any]) -> list[FieldError]:
     deadline, not_before = values["deadline"], values["not_before"]
     if deadline is None:
         return []
-    if deadline <= datetime.now(UTC):
-        return [FieldError("/deadline", "must be in the future")]
+    if late := check_deadline(deadline):
+        return late
     if not_before is not None and deadline <= not_before:
         return [FieldError("/deadline", "must be after not_before")]
     return []
@@ -165,13 +183,13 @@ def _check_cost(spec: JobSpec, most: int) -> None:
         raise InvalidRequest(f"the job costs {reckoned}", errors)
 
 
-def _plain_text(field: str, text: str, longest: int) -> list[FieldError]:
+def plain_text(field: str, text: str, longest: int) -> list[FieldError]:
+    """What is wrong with a text of at most ``longest`` characters."""
     errors = []
     if len(text) > longest:
         errors.append(FieldError(f"/{field}", f"must have at most {longest} characters; it has {len(text)}"))
-    # Cc control characters (NUL among them), Cs lone surrogates; line breaks and tabs are harmless
-    if bad := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"), None):
-        errors.append(FieldError(f"/{field}", f"must not contain the control character U+{ord(bad):04X}"))
+    if bad := _UNPRINTABLE.search(text):
+        errors.append(FieldError(f"/{field}", f"must not contain the control character U+{ord(bad[0]):04X}"))
     return errors
 
 

@@ -132,6 +132,7 @@ class Job(BaseModel):
     servable: bool | None = Field(description="false: no live worker has this model; null once it has finished")
     attempt: int
     batch_id: str | None
+    custom_id: str | None = Field(description="what its batch calls it")
     retried_from: str | None
     input: Input
     styled_prompt: str | None

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from api import schemas
+from api import orders, schemas
 from common.ids import show_id
 from common.jobs.outlook import Outlook
 from common.jobs.read import Image, Job
-from common.jobs.state import Lane, Stage
+from common.jobs.state import Lane, Stage, Status
+from common.jobs.tally import Batch
 from common.objects import Objects
 
 
@@ -19,12 +20,13 @@ def show_job(job: Job, outlook: Outlook | None, *, base_url: str, objects: Objec
         id=show_id("job", job.id),
         status=job.status,
         stage=Stage(job.stage) if job.stage else None,
-        progress=_progress(job),
+        progress=_progress(job.progress_done, job.progress_total),
         queue_position=outlook.queue_position if outlook else None,
         eta_seconds=outlook.eta_seconds if outlook else None,
         servable=outlook.servable if outlook else None,
         attempt=job.attempt,
         batch_id=_show_optional("batch", job.batch_id),
+        custom_id=job.custom_id,
         retried_from=_show_optional("job", job.retried_from),
         input=schemas.Input(
             **job.spec.to_json(),
@@ -67,9 +69,31 @@ def show_image(image: Image, *, objects: Objects, url_seconds: int) -> schemas.I
     )
 
 
-def _progress(job: Job) -> schemas.Progress:
-    percent = round(100 * job.progress_done / job.progress_total, 1)
-    return schemas.Progress(done=job.progress_done, total=job.progress_total, percent=percent)
+def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
+    """The batch as the API tells it."""
+    own_url = f"{base_url}v1/batches/{show_id('batch', batch.id)}"
+    calls = ("pause", "resume", "cancel", "retry-failed", "results")
+    return orders.Batch(
+        id=show_id("batch", batch.id),
+        name=batch.name,
+        status=batch.status,
+        counts={status: batch.counts.get(status, 0) for status in Status},
+        progress=_progress(batch.done, batch.total),
+        eta_seconds=batch.eta_seconds,
+        lane=Lane(batch.lane),
+        deadline=batch.deadline,
+        metadata=dict(batch.metadata),
+        created_at=batch.created_at,
+        started_at=batch.started_at,
+        paused_at=batch.paused_at,
+        canceled_at=batch.canceled_at,
+        finished_at=batch.finished_at,
+        urls={"self": own_url} | {call: f"{own_url}/{call}" for call in calls},
+    )
+
+
+def _progress(done: int, total: int) -> schemas.Progress:
+    return schemas.Progress(done=done, total=total, percent=round(100 * done / max(1, total), 1))
 
 
 def _queued_ms(job: Job) -> int | None:

@@ -63,6 +63,12 @@ class Conflict(KilnError):
     code, status = "conflict", 409
 
 
+class UnknownMediaType(KilnError):
+    """The body is of a kind that the endpoint does not read."""
+
+    code, status = "unknown_media_type", 415
+
+
 class BodyTooLarge(KilnError):
     """The body is longer than the limit."""
 

@@ -75,6 +75,8 @@ class Settings(ModelSettings, DatabaseSettings):
     max_images: int = Field(default=8, description="pictures of one job")
     max_metadata: int = Field(default=16, description="metadata pairs of one job")
     max_body_bytes: int = Field(default=1 << 20, description="bytes of a request body")
+    max_batch_bytes: int = Field(default=64 << 20, description="bytes of a request body that asks for a batch")
+    max_batch_jobs: int = Field(default=100_000, description="jobs of one batch")
     max_cost: int = Field(
         default=8 * 1024 * 1024 * 250, description="width x height x U-Net evaluations of all pictures of one job"
     )

@@ -159,7 +159,8 @@ def charge(error: KilnError, max_failures: int) -> dict[str, Any]:
         "failures": jobs.c.failures + 1,
         "error": case((and_(~asked, used_up), literal(as_json(error), JSONB)), else_=null()),
         "finished_at": case((asked | used_up, _CLOCK)),
-        "not_before": _CLOCK + func.make_interval(0, 0, 0, 0, 0, 0, pause),
+        # not sooner than it may start anyway: its batch may be paused by now
+        "not_before": func.greatest(jobs.c.not_before, _CLOCK + func.make_interval(0, 0, 0, 0, 0, 0, pause)),
         "stage": None,
         "published_at": None,
     }

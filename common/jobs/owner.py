@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, case, delete, func, select, update
+from sqlalchemy import Connection, Engine, Update, case, delete, func, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
 from common.errors import Conflict
@@ -13,18 +14,22 @@ from common.jobs.tables import images, is_queued, is_running, jobs
 
 def cancel_job(engine: Engine, owner: str, job_id: UUID) -> None:
     """Cancel a queued job at once; ask the worker of a running one to, at its next step. Others stay as they are."""
+    with transaction(engine) as connection:
+        connection.execute(canceling((jobs.c.id == job_id) & (jobs.c.owner == owner)))
+
+
+def canceling(wanted: ColumnElement[bool]) -> Update:
+    """The statement that cancels the ``wanted`` jobs as far as they are not over."""
     clock = func.clock_timestamp()
-    statement = (
+    return (
         update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.owner == owner, is_queued | is_running)
+        .where(wanted, is_queued | is_running)
         .values(
             cancel_requested_at=func.coalesce(jobs.c.cancel_requested_at, clock),
             status=case((is_queued, Status.CANCELED), else_=jobs.c.status),
             finished_at=case((is_queued, clock)),
         )
     )
-    with transaction(engine) as connection:
-        connection.execute(statement)
 
 
 def delete_job(engine: Engine, owner: str, job_id: UUID) -> list[str] | None:

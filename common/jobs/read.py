@@ -7,12 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, Row, select, tuple_
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
 from common.db import reading
 from common.jobs.spec import JobSpec
 from common.jobs.state import Status
 from common.jobs.tables import images, jobs
+
+_NEWEST_FIRST = jobs.c.id.desc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Job:
     deadline: datetime | None
     metadata: Mapping[str, str]
     batch_id: UUID | None
+    custom_id: str | None
     retried_from: UUID | None
     attempt: int
     worker: str | None
@@ -91,6 +94,14 @@ def list_jobs(
     return found[:limit], len(found) > limit
 
 
+def list_ended(engine: Engine, owner: str, batch_id: UUID, *, after: UUID | None, limit: int) -> list[Job]:
+    """Jobs of the owner's batch that are over, in the order in which they were asked for, from behind ``after`` on."""
+    wanted = (jobs.c.batch_id == batch_id) & (jobs.c.owner == owner) & jobs.c.finished_at.is_not(None)
+    if after is not None:
+        wanted &= jobs.c.id > after
+    return _select_jobs(engine, wanted, limit=limit, order=jobs.c.id.asc())
+
+
 def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:
     """The picture, where it belongs to a job of this owner."""
     statement = select(images).join(jobs).where(images.c.id == image_id, jobs.c.owner == owner)
@@ -117,9 +128,11 @@ def list_images(
     return found[:limit], len(found) > limit
 
 
-def _select_jobs(engine: Engine, wanted: ColumnElement[bool], *, limit: int) -> list[Job]:
+def _select_jobs(
+    engine: Engine, wanted: ColumnElement[bool], *, limit: int, order: UnaryExpression[UUID] = _NEWEST_FIRST
+) -> list[Job]:
     with reading(engine) as connection:
-        rows = connection.execute(select(jobs).where(wanted).order_by(jobs.c.id.desc()).limit(limit)).all()
+        rows = connection.execute(select(jobs).where(wanted).order_by(order).limit(limit)).all()
         done = [row.id for row in rows if row.status == Status.SUCCEEDED]
         pictures = (
             connection.execute(select(images).where(images.c.job_id.in_(done)).order_by(images.c.index)).all()

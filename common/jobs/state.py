@@ -28,6 +28,16 @@ class Lane(StrEnum):
     BATCH = "batch"
 
 
+class BatchStatus(StrEnum):
+    """Where a batch is: read off its jobs, and off what its owner asked for."""
+
+    QUEUED = "queued"  # none of its jobs has started
+    RUNNING = "running"
+    PAUSED = "paused"  # its user lets none start
+    COMPLETED = "completed"  # all its jobs are over; their counts say how
+    CANCELED = "canceled"  # its user asked for it; what runs stops at its next step
+
+
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
 
 TRANSITIONS: dict[tuple[Status, Status], str] = {

@@ -24,7 +24,7 @@ class Submission:
 
     owner: str
     spec: JobSpec
-    fingerprint: str  # hash of the request as sent: tells a repeated request from another under the same key
+    fingerprint: str  # hash of the request as sent, where it has a key: tells a repeated request from another
     lane: Lane = Lane.INTERACTIVE
     priority: int = 0
     not_before: datetime | None = None
@@ -32,6 +32,7 @@ class Submission:
     metadata: Mapping[str, str] | None = None
     idempotency_key: str | None = None
     retried_from: UUID | None = None
+    custom_id: str | None = None  # what its batch calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _insert(
             fingerprint=submission.fingerprint,
             lane=submission.lane,
             priority=submission.priority,
-            turn=_next_turn(submission.owner, submission.lane),
+            turn=next_turn(submission.owner, submission.lane),
             not_before=submission.not_before or func.clock_timestamp(),
             deadline=submission.deadline,
             # The message follows the commit at once; unheard() takes this back where it could not be sent
@@ -98,19 +99,19 @@ def _insert(
         .on_conflict_do_nothing(constraint="jobs_idempotency")
         .returning(
             jobs.c.id,
-            _reached(is_queued, max_queued).label("full"),
-            _reached(own, max_queued_per_owner).label("owner_full"),
+            reached(is_queued, max_queued).label("full"),
+            reached(own, max_queued_per_owner).label("owner_full"),
         )
     )
     return connection.execute(statement).one_or_none()
 
 
-def _reached(waiting: ColumnElement[bool], limit: int) -> ColumnElement[bool]:
+def reached(waiting: ColumnElement[bool], limit: int) -> ColumnElement[bool]:
     """Whether so many jobs were ``waiting`` before this statement."""
     return select(jobs.c.lane).where(waiting).offset(limit - 1).limit(1).exists()
 
 
-def _next_turn(owner: str, lane: Lane) -> ColumnElement[int]:
+def next_turn(owner: str, lane: Lane) -> ColumnElement[int]:
     """The job's place in line: behind its owner's last job, and not before those who wait already.
 
     Start-time fair queueing (Goyal, Vin and Cheng, 1996) with every job of cost one: owners alternate, and ten

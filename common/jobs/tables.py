@@ -37,7 +37,8 @@ jobs = Table(
     Column("spec_digest", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("metadata", JSONB, nullable=False),
-    Column("batch_id", Uuid),
+    Column("batch_id", Uuid, ForeignKey("batches.id", name="jobs_batch_id_fkey")),
+    Column("custom_id", Text),
     Column("retried_from", Uuid),
     Column("idempotency_key", Text),
     Column("fingerprint", Text, nullable=False),
@@ -99,6 +100,28 @@ Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("status = 'qu
 Index("jobs_deadline", jobs.c.deadline, postgresql_where=text("status = 'queued' AND deadline IS NOT NULL"))
 Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'running'"))
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
+Index("jobs_batch", jobs.c.batch_id, jobs.c.id, postgresql_where=text("batch_id IS NOT NULL"))
+
+# What is asked for together. How far a batch is, its jobs say
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("models", ARRAY(Text), nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("deadline", DateTime(timezone=True)),
+    Column("idempotency_key", Text),
+    Column("fingerprint", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+    Column("paused_at", DateTime(timezone=True)),
+    Column("canceled_at", DateTime(timezone=True)),
+    UniqueConstraint("owner", "idempotency_key", name="batches_idempotency"),
+    CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
+)
+Index("batches_owner", batches.c.owner, batches.c.id)
 
 images = Table(
     "images",

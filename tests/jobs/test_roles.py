@@ -14,16 +14,18 @@ from sqlalchemy import Engine
 from common.db import make_engine
 from common.errors import NumericalError, StorageError
 from common.jobs import lease
+from common.jobs.batch import NewBatch, cancel_batch, pause_batch, resume_batch, retry_failed, submit_batch
 from common.jobs.keys import Scope, any_key, create_key, find_key, note_use
 from common.jobs.outlook import depth, outlook
 from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
-from common.jobs.state import Stage, Status
+from common.jobs.state import BatchStatus, Stage, Status
 from common.jobs.submit import unheard
 from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.jobs.tables import metadata
+from common.jobs.tally import get_batch
 from common.jobs.workers import list_workers, record_worker, remove_worker
-from tests.jobs.make import PICTURE, claimed, let_leases_run_out, let_pauses_pass, submit
+from tests.jobs.make import PICTURE, claimed, let_leases_run_out, let_pauses_pass, submission, submit
 
 PASSWORDS = {"KILN_API_PASSWORD": "of the api", "KILN_WORKER_PASSWORD": "of workers"}
 USERS = {"kiln_api": "of%20the%20api", "kiln_worker": "of%20workers"}
@@ -92,6 +94,16 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     assert take_unpublished(api, "demo", 10) == 1
     assert {job.status for job in list_jobs(api, "ann", limit=10)[0]} == {"canceled", "queued"}
 
+    batch = NewBatch("ann", "night", "f")
+    made_batch = submit_batch(api, batch, [submission()], max_queued=100, max_queued_per_owner=100).batch_id
+    pause_batch(api, "ann", made_batch)
+    assert resume_batch(api, "ann", made_batch) == ["demo"]
+    assert retry_failed(api, "ann", made_batch, max_queued=100, max_queued_per_owner=100) == []
+    cancel_batch(api, "ann", made_batch)
+    shown = get_batch(api, "ann", made_batch, alive_seconds=60)
+    assert shown is not None
+    assert shown.status is BatchStatus.CANCELED
+
 
 def test_a_worker_can_do_its_work(login: Login, engine: Engine) -> None:
     worker = login("kiln_worker")
@@ -133,6 +145,8 @@ NOBODYS = [
     "DROP TABLE images",
     "UPDATE images SET sha256 = ''",
     "DELETE FROM images",
+    "UPDATE batches SET owner = 'bob'",
+    "DELETE FROM batches",
     "INSERT INTO api_keys (id, owner, digest, scopes) VALUES ('x', 'x', '', '{admin}')",
     "UPDATE api_keys SET scopes = '{admin}'",
     "DELETE FROM api_keys",

@@ -1,0 +1,250 @@
+"""Batches over HTTP: a matrix, or lines, in; one batch of many jobs out, all or none; then shown and steered."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+
+from api import orders, schemas
+from api.expand import expand, read_lines
+from api.jobs import IdempotencyKey
+from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.resolve import check_deadline, check_metadata, plain_text
+from api.views import show_batch, show_job
+from common.errors import FieldError, InvalidRequest, NotFound, UnknownMediaType
+from common.ids import parse_id, show_id
+from common.jobs import batch as steering
+from common.jobs.batch import NewBatch
+from common.jobs.read import list_ended
+from common.jobs.submit import Submission
+from common.jobs.tally import Batch, bytes_per_pixel, get_batch, list_batches, seconds_for
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
+MAX_NAME = 200  # characters
+PAGE = 200  # jobs read at once while results are streamed
+LINES = {"application/x-ndjson": False, "application/jsonl": False, "text/csv": True}  # whether it is CSV
+
+
+def _document() -> dict[str, Any]:
+    """The body for the OpenAPI document: FastAPI knows no call that reads three kinds."""
+    shape = orders.BatchRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    shape["properties"]["matrix"] = shape.pop("$defs")["Matrix"]  # the other parts are known from jobs
+    kinds = {
+        "application/json": {"schema": shape, "example": orders.EXAMPLE},
+        **{kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")},
+    }
+    return {"requestBody": {"required": True, "content": kinds}}
+
+
+@router.post("", status_code=202, response_model=orders.Batch | orders.Estimate, openapi_extra=_document())
+async def create(
+    options: Annotated[orders.Options, Query()],
+    request: Request,
+    response: Response,
+    kiln: KilnDep,
+    owner: Submitter,
+    idempotency_key: IdempotencyKey = None,
+) -> orders.Batch | orders.Estimate:
+    """Queue a batch: every combination of a JSON matrix, or a job for each line of NDJSON or CSV.
+
+    All its jobs, or none. A line is {"prompt": "a cat", "seed": 1, "custom_id": "mine"}; CSV has these as columns.
+    The options of lines stand in the query. With dry_run the answer is 200 and what the batch would be.
+    """
+    body = await request.body()
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    return await run_in_threadpool(_create, body, kind, options, request, response, kiln, owner, idempotency_key)
+
+
+@router.get("", response_model=schemas.Page[orders.Batch])
+def index(
+    request: Request,
+    kiln: KilnDep,
+    owner: Reader,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(description="last_id of the page before")] = None,
+) -> schemas.Page[orders.Batch]:
+    """The caller's batches, newest first."""
+    older = parse_id("batch", after) if after else None
+    found, more = list_batches(kiln.engine, owner, after=older, limit=limit, alive_seconds=kiln.settings.lease_seconds)
+    shown = [show_batch(batch, base_url=str(request.base_url)) for batch in found]
+    return schemas.Page(data=shown, has_more=more, last_id=shown[-1].id if shown else None)
+
+
+@router.get("/{batch_id}", response_model=orders.Batch)
+def show(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> orders.Batch:
+    """One batch as it stands."""
+    return _show(request, kiln, owner, parse_id("batch", batch_id))
+
+
+@router.post("/{batch_id}/pause", response_model=orders.Batch)
+def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+    """Let none of its jobs start; those that run come to their end."""
+    key = parse_id("batch", batch_id)
+    steering.pause_batch(kiln.engine, owner, key)
+    return _show(request, kiln, owner, key)
+
+
+@router.post("/{batch_id}/resume", response_model=orders.Batch)
+def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+    """Let its jobs start again."""
+    key = parse_id("batch", batch_id)
+    _ring(kiln, steering.resume_batch(kiln.engine, owner, key))
+    return _show(request, kiln, owner, key)
+
+
+@router.post("/{batch_id}/cancel", response_model=orders.Batch)
+def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+    """Cancel its jobs: those that wait at once, those that run at their next step. What is over stays as it is."""
+    key = parse_id("batch", batch_id)
+    steering.cancel_batch(kiln.engine, owner, key)
+    return _show(request, kiln, owner, key)
+
+
+@router.post("/{batch_id}/retry-failed", status_code=202, response_model=orders.Batch)
+def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+    """Add a new job, with retried_from, for each that failed or expired and has none yet."""
+    key = parse_id("batch", batch_id)
+    models = steering.retry_failed(
+        kiln.engine,
+        owner,
+        key,
+        max_queued=kiln.settings.max_queued,
+        max_queued_per_owner=kiln.settings.max_queued_per_owner,
+    )
+    _ring(kiln, models)
+    return _show(request, kiln, owner, key)
+
+
+@router.get(
+    "/{batch_id}/results",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
+def results(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> StreamingResponse:
+    """The jobs that are over, one a line, in the order in which they were asked for."""
+    key = parse_id("batch", batch_id)
+    _find(kiln, owner, key)
+    lines = _lines(kiln, owner, key, str(request.base_url))
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+def _create(
+    body: bytes,
+    kind: str,
+    options: orders.Options,
+    request: Request,
+    response: Response,
+    kiln: Kiln,
+    owner: str,
+    idempotency_key: str | None,
+) -> orders.Batch | orders.Estimate:
+    batch, submissions = _read(body, kind, options, kiln, owner)
+    if batch.dry_run:
+        response.status_code = 200
+        return _estimate(kiln, owner, submissions)
+    sent = hashlib.sha256(b"\0".join([kind.encode(), batch.model_dump_json().encode(), body])).hexdigest()
+    receipt = steering.submit_batch(
+        kiln.engine,
+        NewBatch(owner, batch.name, sent, batch.lane, batch.deadline, _metadata(batch), idempotency_key),
+        submissions,
+        max_queued=kiln.settings.max_queued,
+        max_queued_per_owner=kiln.settings.max_queued_per_owner,
+    )
+    if receipt.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    else:
+        _ring(kiln, [one.spec.model for one in submissions])
+    response.headers["Location"] = f"{request.base_url}v1/batches/{show_id('batch', receipt.batch_id)}"
+    return _show(request, kiln, owner, receipt.batch_id)
+
+
+def _read(
+    body: bytes, kind: str, options: orders.Options, kiln: Kiln, owner: str
+) -> tuple[orders.Options, list[Submission]]:
+    """What holds for the batch, and its jobs. Raises InvalidRequest, MalformedBody or UnknownMediaType."""
+    if kind in LINES:
+        _check(options, kiln)
+        return options, read_lines(body, kiln.settings, owner, as_csv=LINES[kind])
+    if kind != "application/json":
+        raise UnknownMediaType(f"a batch is application/json, {', '.join(LINES)}, and not {kind[:80]!r}")
+    if given := sorted(options.model_fields_set):
+        errors = tuple(FieldError(f"/{name}", "stands in the body, where that is JSON") for name in given)
+        raise InvalidRequest(f"{given[0]} stands in the body, where that is JSON", errors)
+    try:
+        asked = orders.BatchRequest.model_validate_json(body)
+    except ValidationError as error:
+        # as FastAPI tells it of bodies that it reads itself
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+    _check(asked, kiln)
+    return asked, expand(asked, kiln.settings, owner)
+
+
+def _check(options: orders.Options, kiln: Kiln) -> None:
+    errors = [
+        *plain_text("name", options.name, MAX_NAME),
+        *check_deadline(options.deadline),
+        *check_metadata(_metadata(options), kiln.settings),
+    ]
+    if errors:
+        raise InvalidRequest(f"{errors[0].pointer[1:]} {errors[0].detail}", tuple(errors))
+
+
+def _metadata(options: orders.Options) -> dict[str, str]:
+    """Of the batch; a query has none."""
+    return options.metadata if isinstance(options, orders.BatchRequest) else {}
+
+
+def _estimate(kiln: Kiln, owner: str, submissions: Sequence[Submission]) -> orders.Estimate:
+    specs = [one.spec for one in submissions]
+    evaluations = sum(spec.evaluations for spec in specs)
+    pixels = sum(spec.width * spec.height * (spec.keep_best or spec.num_images) for spec in specs)
+    size = bytes_per_pixel(kiln.engine, owner)
+    return orders.Estimate(
+        jobs=len(specs),
+        images=sum(spec.num_images for spec in specs),
+        evaluations=evaluations,
+        seconds=seconds_for(
+            kiln.engine, evaluations, {spec.model for spec in specs}, alive_seconds=kiln.settings.lease_seconds
+        ),
+        bytes=None if size is None else round(pixels * size),
+    )
+
+
+def _ring(kiln: Kiln, models: Sequence[str]) -> None:
+    """Wake some seats for jobs of these models; where the broker is away, seats look by themselves."""
+    for model, count in Counter(models).items():
+        for _ in range(min(count, WAKE)):
+            if not kiln.doorbell.ring(model):
+                return
+
+
+def _lines(kiln: Kiln, owner: str, batch_id: UUID, base_url: str) -> Iterator[str]:
+    """A page after the other: constant memory, and no connection is held between two of them."""
+    after: UUID | None = None
+    while page := list_ended(kiln.engine, owner, batch_id, after=after, limit=PAGE):
+        for job in page:
+            shown = show_job(
+                job, None, base_url=base_url, objects=kiln.objects, url_seconds=kiln.settings.presign_seconds
+            )
+            yield shown.model_dump_json() + "\n"
+        after = page[-1].id
+
+
+def _find(kiln: Kiln, owner: str, batch_id: UUID) -> Batch:
+    batch = get_batch(kiln.engine, owner, batch_id, alive_seconds=kiln.settings.lease_seconds)
+    if batch is None:
+        raise NotFound(f"there is no batch {show_id('batch', batch_id)}")
+    return batch
+
+
+def _show(request: Request, kiln: Kiln, owner: str, batch_id: UUID) -> orders.Batch:
+    return show_batch(_find(kiln, owner, batch_id), base_url=str(request.base_url))

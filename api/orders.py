@@ -1,0 +1,91 @@
+"""What clients send for a batch, and what they see of one, as pydantic models. Shapes only."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StrictStr
+
+from api.schemas import JobRequest, Overrides, Progress
+from common.jobs.state import BatchStatus, Lane, Status
+
+EXAMPLE: dict[str, JsonValue] = {
+    "name": "apples by night",
+    "defaults": {"num_inference_steps": 20},
+    "matrix": {"prompts": ["a red apple", "a green apple"], "styles": ["cinematic", "anime"], "seeds_per_prompt": 2},
+}
+
+
+class Matrix(BaseModel):
+    """Every combination of these becomes a job. A list that is left out is the default alone."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prompts: list[StrictStr] = Field(min_length=1)
+    styles: list[StrictStr] | None = Field(default=None, min_length=1)
+    schedulers: list[StrictStr] | None = Field(default=None, min_length=1)
+    steps: list[StrictInt] | None = Field(default=None, min_length=1)
+    guidance: list[float] | None = Field(default=None, min_length=1)
+    seeds: list[StrictInt] | None = Field(default=None, min_length=1)
+    seeds_per_prompt: StrictInt | None = Field(
+        default=None, ge=1, description="in place of seeds: so many are chosen for each prompt, the same in all styles"
+    )
+
+
+class Options(BaseModel):
+    """What holds for a batch as a whole; in the query where the body is lines."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: StrictStr = Field(default="", description="at most 200 characters")
+    lane: Lane = Field(default=Lane.BATCH, description="interactive goes before batch")
+    deadline: AwareDatetime | None = Field(default=None, description="what has not started by then expires")
+    dry_run: bool = Field(default=False, description="say what it would be, and store nothing")
+
+
+class BatchRequest(Options):
+    """A batch as a client asks for it in JSON."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    matrix: Matrix
+    defaults: Overrides | None = Field(default=None, description="fields of every job")
+    metadata: dict[StrictStr, StrictStr] = Field(default={}, description="of the batch, not of its jobs")
+    dry_run: StrictBool = Field(default=False, description="say what it would be, and store nothing")
+
+
+class Line(JobRequest):
+    """One job of a batch, as a line of NDJSON or a row of CSV."""
+
+    custom_id: StrictStr | None = Field(default=None, description="your name for the job, 200 characters at most")
+
+
+class Batch(BaseModel):
+    """One batch as it stands."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    name: str
+    status: BatchStatus
+    counts: dict[Status, int] = Field(description="jobs in each state")
+    progress: Progress
+    eta_seconds: float | None = Field(description="at the pace of the live workers, if nothing else waits")
+    lane: Lane
+    deadline: datetime | None
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    paused_at: datetime | None
+    canceled_at: datetime | None
+    finished_at: datetime | None
+    urls: dict[str, str]
+
+
+class Estimate(BaseModel):
+    """What a batch would be."""
+
+    object: Literal["estimate"] = "estimate"
+    jobs: int
+    images: int
+    evaluations: int = Field(description="U-Net evaluations of all jobs")
+    seconds: float | None = Field(description="of the live workers, if nothing else waits; null where none can tell")
+    bytes: int | None = Field(description="as large as your newest pictures; null before the first one")

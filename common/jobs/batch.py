@@ -1,0 +1,210 @@
+"""Batches: many submissions in, one row for the batch and one for each job out, all or none; then steered as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, Engine, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.elements import ColumnElement
+
+from common.db import transaction
+from common.errors import Conflict, IdempotencyMismatch, QueueFull
+from common.ids import new_id
+from common.jobs.owner import canceling
+from common.jobs.spec import JobSpec
+from common.jobs.state import Lane, Status
+from common.jobs.submit import Submission, next_turn, reached
+from common.jobs.tables import batches, is_queued, is_running, jobs
+
+# When a paused job may start. Not PostgreSQL's infinity, which Python's datetime cannot hold
+PAUSED = datetime(9999, 1, 1, tzinfo=UTC)
+
+_COLUMNS = (
+    "id", "batch_id", "owner", "custom_id", "spec", "spec_digest", "model", "metadata", "retried_from", "fingerprint",
+    "lane", "priority", "turn", "deadline", "published_at", "progress_total",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What its jobs have in common, as it enters the queue."""
+
+    owner: str
+    name: str
+    fingerprint: str  # hash of the request as sent: tells a repeated request from another under the same key
+    lane: Lane = Lane.BATCH
+    deadline: datetime | None = None
+    metadata: Mapping[str, str] | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceipt:
+    """Which batch a request became; ``replayed`` where its idempotency key had made it before."""
+
+    batch_id: UUID
+    replayed: bool
+
+
+def submit_batch(
+    engine: Engine, batch: NewBatch, submissions: Sequence[Submission], *, max_queued: int, max_queued_per_owner: int
+) -> BatchReceipt:
+    """Insert the batch and its jobs, in their order, and commit: all of them, or nothing.
+
+    Raises IdempotencyMismatch where the key stands for another request, QueueFull where the jobs do not all fit
+    under the limits, Unavailable where the database is down.
+    """
+    with transaction(engine) as connection:
+        batch_id = _insert_batch(connection, batch, sorted({one.spec.model for one in submissions}))
+        if batch_id is None:
+            return BatchReceipt(_first_under_key(connection, batch), replayed=True)
+        _check_room(connection, batch.owner, len(submissions), max_queued, max_queued_per_owner)
+        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, submissions)
+    return BatchReceipt(batch_id, replayed=False)
+
+
+def pause_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
+    """Let no job of the batch start until resume_batch(). Those that run come to their end.
+
+    One that fails meanwhile, and may try again, waits with the others. Nothing happens to a batch that is over.
+    """
+    with transaction(engine) as connection:
+        if _steer(connection, owner, batch_id, paused_at=func.coalesce(batches.c.paused_at, func.clock_timestamp())):
+            live = (jobs.c.batch_id == batch_id) & (is_queued | is_running)
+            connection.execute(update(jobs).where(live).values(not_before=PAUSED))
+
+
+def resume_batch(engine: Engine, owner: str, batch_id: UUID) -> list[str]:
+    """Let the jobs of a paused batch start again, now. Returns the models of those that wait."""
+    with transaction(engine) as connection:
+        if not _steer(connection, owner, batch_id, paused_at=None):
+            return []
+        clock = func.clock_timestamp()
+        paused = (jobs.c.batch_id == batch_id) & (is_queued | is_running) & (jobs.c.not_before == PAUSED)
+        again = update(jobs).where(paused).values(not_before=clock, published_at=clock).returning(jobs.c.model)
+        return list(connection.execute(again).scalars())
+
+
+def cancel_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
+    """Cancel what waits at once; ask the workers of what runs to, at the next step. What is over stays as it is."""
+    with transaction(engine) as connection:
+        if _steer(connection, owner, batch_id, canceled_at=func.clock_timestamp()):
+            connection.execute(canceling(jobs.c.batch_id == batch_id))
+
+
+def retry_failed(
+    engine: Engine, owner: str, batch_id: UUID, *, max_queued: int, max_queued_per_owner: int
+) -> list[str]:
+    """Add a new job for each of the batch that failed or expired and was not retried yet. Returns their models.
+
+    Raises Conflict for a canceled batch, QueueFull. Nothing happens where the owner has no such batch.
+    """
+    with transaction(engine) as connection:
+        mine = (batches.c.id == batch_id) & (batches.c.owner == owner)
+        batch = connection.execute(select(batches).where(mine).with_for_update()).one_or_none()
+        if batch is None:
+            return []
+        if batch.canceled_at is not None:
+            raise Conflict("the batch was canceled")
+        again = _to_retry(connection, batch_id)
+        _check_room(connection, owner, len(again), max_queued, max_queued_per_owner)
+        deadline = batch.deadline if batch.deadline and batch.deadline > datetime.now(UTC) else None
+        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, again)
+        if batch.paused_at is not None:
+            new = (jobs.c.batch_id == batch_id) & is_queued
+            connection.execute(update(jobs).where(new).values(not_before=PAUSED))
+        return [one.spec.model for one in again]
+
+
+def _insert_batch(connection: Connection, batch: NewBatch, models: Sequence[str]) -> UUID | None:
+    """The new batch's id; None where the owner has used this idempotency key already."""
+    statement = (
+        insert(batches)
+        .values(
+            id=new_id(),
+            owner=batch.owner,
+            name=batch.name,
+            metadata=dict(batch.metadata or {}),
+            models=list(models),
+            lane=batch.lane,
+            deadline=batch.deadline,
+            idempotency_key=batch.idempotency_key,
+            fingerprint=batch.fingerprint,
+        )
+        .on_conflict_do_nothing(constraint="batches_idempotency")
+        .returning(batches.c.id)
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def _first_under_key(connection: Connection, batch: NewBatch) -> UUID:
+    mine = (batches.c.owner == batch.owner) & (batches.c.idempotency_key == batch.idempotency_key)
+    first = connection.execute(select(batches.c.id, batches.c.fingerprint).where(mine)).one()
+    if first.fingerprint != batch.fingerprint:
+        raise IdempotencyMismatch("this Idempotency-Key was used before with another request")
+    batch_id: UUID = first.id
+    return batch_id
+
+
+def _check_room(connection: Connection, owner: str, count: int, most: int, most_of_owner: int) -> None:
+    """Raise QueueFull unless ``count`` more jobs fit into the queue, and into the owner's share of it."""
+    own = is_queued & jobs.c.lane.in_(list(Lane)) & (jobs.c.owner == owner)
+    for waiting, limit, whose in ((is_queued, most, "the queue"), (own, most_of_owner, "your share of the queue")):
+        left = limit - count
+        if left < 0 or connection.execute(select(reached(waiting, left + 1))).scalar_one():
+            raise QueueFull(f"{whose} has no room for {count} jobs: {limit} may wait in all")
+
+
+def _copy_jobs(
+    connection: Connection,
+    batch_id: UUID,
+    lane: Lane,
+    deadline: datetime | None,
+    submissions: Sequence[Submission],
+) -> None:
+    """COPY: several times as fast as inserting, and a batch may have a hundred thousand jobs."""
+    if not submissions:
+        return
+    turn, now = connection.execute(select(next_turn(submissions[0].owner, lane), func.clock_timestamp())).one()
+    ids = sorted(new_id() for _ in submissions)  # their order is the order of the jobs
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - a connection that is in use has one
+    with driver.cursor() as cursor, cursor.copy(f"COPY jobs ({', '.join(_COLUMNS)}) FROM STDIN") as copy:
+        for place, (job_id, one) in enumerate(zip(ids, submissions, strict=True)):
+            copy.write_row(
+                (
+                    job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), one.spec.digest(),
+                    one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
+                    lane.value, one.priority, turn + place, deadline, now, one.spec.evaluations,
+                )
+            )  # fmt: skip
+
+
+def _to_retry(connection: Connection, batch_id: UUID) -> list[Submission]:
+    later = aliased(jobs)
+    retried = select(literal(1)).where(later.c.batch_id == batch_id, later.c.retried_from == jobs.c.id).exists()
+    over = jobs.c.status.in_([Status.FAILED, Status.EXPIRED])
+    statement = select(jobs).where(jobs.c.batch_id == batch_id, over, ~retried).order_by(jobs.c.id)
+    return [
+        Submission(
+            owner=row.owner,
+            spec=JobSpec.from_json(row.spec),
+            fingerprint=row.fingerprint,
+            priority=row.priority,
+            metadata=row.metadata,
+            retried_from=row.id,
+            custom_id=row.custom_id,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def _steer(connection: Connection, owner: str, batch_id: UUID, **values: ColumnElement[Any] | None) -> bool:
+    """Change the batch's row, and so lock it; False where the owner has no such batch, or it was canceled."""
+    mine = (batches.c.id == batch_id) & (batches.c.owner == owner) & batches.c.canceled_at.is_(None)
+    return connection.execute(update(batches).where(mine).values(**values)).rowcount == 1
