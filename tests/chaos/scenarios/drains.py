@@ -22,10 +22,10 @@ def drains(rig: Rig, rounds: int) -> None:
     tally = rig.home / "tally"
     crew = [_start(rig, tally) for _ in range(WORKERS)]
     with ending(crew):
-        for number in range(rounds):
+        for _ in range(rounds):
             for place, worker in enumerate(crew):
-                _load(rig, seconds=GIVEN_SECONDS / WORKERS if rounds > number + 1 else 0)
                 crew[place] = _start(rig, tally)
+                _load(rig, worker, seconds=GIVEN_SECONDS / WORKERS if rounds > 1 else 0)
                 worker.process.terminate()
                 worker.process.join(60)
                 assert worker.exit_code == 0, f"exit code {worker.exit_code}\n{worker.log.read_text()[-3000:]}"
@@ -43,12 +43,16 @@ def _start(rig: Rig, tally: Path) -> Painter:
     return worker
 
 
-def _load(rig: Rig, *, seconds: float) -> None:
-    """Keep some jobs waiting, for so long, until some are under way."""
+def _load(rig: Rig, worker: Painter, *, seconds: float) -> None:
+    """Keep some jobs waiting, for so long, and until ``worker`` is in the middle of one."""
     until = time.monotonic() + seconds
-    while True:
+    while time.monotonic() < until or not _is_painting(rig, worker):
         while rig.count("queued") < JOBS:
             rig.post(num_inference_steps=STEPS, guidance_scale=1, scheduler="dpm_solver_multistep")
-        if time.monotonic() >= until and rig.count("running"):
-            return
-        time.sleep(0.1)
+        time.sleep(0.05)
+
+
+def _is_painting(rig: Rig, worker: Painter) -> bool:
+    statement = text("SELECT FROM jobs WHERE stage = 'diffuse' AND progress_done > 0 AND worker LIKE :worker")
+    with reading(rig.engine) as connection:
+        return connection.execute(statement, {"worker": f"%:{worker.pid}:%"}).first() is not None
