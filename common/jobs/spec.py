@@ -44,7 +44,7 @@ class JobSpec:
         return (self.seed + index) % (MAX_SEED + 1)
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "JobSpec":
