@@ -47,7 +47,7 @@ def _document() -> dict[str, Any]:
 
 @router.post("", status_code=202, response_model=orders.Batch | orders.Estimate, openapi_extra=_document())
 async def create(
-    options: Annotated[orders.Options, Query()],
+    options: Annotated[orders.LineOptions, Query()],
     request: Request,
     response: Response,
     kiln: KilnDep,
@@ -140,7 +140,7 @@ def results(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
 def _create(
     body: bytes,
     kind: str,
-    options: orders.Options,
+    options: orders.LineOptions,
     request: Request,
     response: Response,
     kiln: Kiln,
@@ -168,12 +168,12 @@ def _create(
 
 
 def _read(
-    body: bytes, kind: str, options: orders.Options, kiln: Kiln, owner: str
+    body: bytes, kind: str, options: orders.LineOptions, kiln: Kiln, owner: str
 ) -> tuple[orders.Options, list[Submission]]:
     """What holds for the batch, and its jobs. Raises InvalidRequest, MalformedBody or UnknownMediaType."""
     if kind in LINES:
         _check(options, kiln)
-        return options, read_lines(body, kiln.settings, owner, as_csv=LINES[kind])
+        return options, read_lines(body, options, kiln.settings, owner, as_csv=LINES[kind])
     if kind != "application/json":
         raise UnknownMediaType(f"a batch is application/json, {', '.join(LINES)}, and not {kind[:80]!r}")
     if given := sorted(options.model_fields_set):

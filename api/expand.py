@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.errors import translate
-from api.orders import BatchRequest, Line
+from api.orders import BatchRequest, Line, LineOptions
 from api.resolve import plain_text, resolve
 from api.schemas import JobRequest
 from common.errors import FieldError, InvalidRequest, MalformedBody
@@ -62,13 +62,17 @@ def expand(request: BatchRequest, settings: Settings, owner: str) -> list[Submis
     return _resolve_all(_combine(request, settings), settings, owner)
 
 
-def read_lines(body: bytes, settings: Settings, owner: str, *, as_csv: bool) -> list[Submission]:
-    """A job for each line of NDJSON, or each row of CSV under its header. Raises InvalidRequest."""
+def read_lines(body: bytes, options: LineOptions, settings: Settings, owner: str, *, as_csv: bool) -> list[Submission]:
+    """A job for each line of NDJSON, or each row of CSV under its header; for each style and seed of ``options``.
+
+    Raises InvalidRequest.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8 at byte {error.start}") from error
-    return _resolve_all(_read_csv(text) if as_csv else _read_ndjson(text), settings, owner)
+    lines = _read_csv(text) if as_csv else _read_ndjson(text)
+    return _resolve_all(_multiply(lines, options), settings, owner)
 
 
 def _resolve_all(found: Iterable[Found], settings: Settings, owner: str) -> list[Submission]:
@@ -112,19 +116,38 @@ def _combine(request: BatchRequest, settings: Settings) -> Iterator[Found]:
         yield (FieldError("/matrix/seeds_per_prompt", "cannot be given together with seeds"),)
         return
     prompts, *axes = [_axis(name, values) for name in AXES if (values := getattr(matrix, name))]
-    seeds = matrix.seeds_per_prompt or 0
-    if seeds > settings.max_batch_jobs:
-        yield (FieldError("/matrix/seeds_per_prompt", f"must be at most {settings.max_batch_jobs}"),)
-        return
     for prompt in prompts:
-        chosen = [("seed", secrets.randbelow(MAX_SEED + 1), "/matrix/seeds_per_prompt") for _ in range(seeds)]
-        for cells in itertools.product([prompt], *axes, *([chosen] if chosen else [])):
+        chosen = _choose_seeds(matrix.seeds_per_prompt, "/matrix/seeds_per_prompt")
+        for cells in itertools.product([prompt], *axes, *filter(None, [chosen])):
             values = common | {name: value for name, value, _ in cells}
             yield Asked(JobRequest.model_construct(**values), "/defaults", {name: at for name, _, at in cells})
 
 
 def _axis(name: str, values: list[Any]) -> list[Cell]:
     return [(AXES[name], value, f"/matrix/{name}/{place}") for place, value in enumerate(values)]
+
+
+def _multiply(lines: Iterable[Found], options: LineOptions) -> Iterator[Found]:
+    """Each line once for every style and seed; as it is, where there are none of these."""
+    styles: list[Cell] = [("style", style, f"/styles/{place}") for place, style in enumerate(options.styles)]
+    taken = [name for name, many in (("style", styles), ("seed", options.seeds_per_line)) if many]
+    for line in lines:
+        if isinstance(line, tuple) or not taken:
+            yield line
+        elif said := [name for name in taken if getattr(line.job, name) is not None]:
+            yield tuple(FieldError(f"{line.elsewhere}/{name}", "is said for all lines in the query") for name in said)
+        elif line.custom_id:
+            yield (FieldError(f"{line.elsewhere}/custom_id", "can name one job only, and this line becomes several"),)
+        else:
+            seeds = _choose_seeds(options.seeds_per_line, "/seeds_per_line")
+            for cells in itertools.product(*filter(None, [styles, seeds])):
+                changes = {name: value for name, value, _ in cells}
+                job = line.job.model_copy(update=changes)
+                yield Asked(job, line.elsewhere, {name: at for name, _, at in cells})
+
+
+def _choose_seeds(count: int | None, pointer: str) -> list[Cell]:
+    return [("seed", secrets.randbelow(MAX_SEED + 1), pointer) for _ in range(count or 0)]
 
 
 def _read_ndjson(text: str) -> Iterator[Found]:

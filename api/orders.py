@@ -8,6 +8,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Str
 from api.schemas import JobRequest, Overrides, Progress
 from common.jobs.state import BatchStatus, Lane, Status
 
+MAX_SEEDS = 100_000  # of one prompt
+
 EXAMPLE: dict[str, JsonValue] = {
     "name": "apples by night",
     "defaults": {"num_inference_steps": 20},
@@ -27,12 +29,15 @@ class Matrix(BaseModel):
     guidance: list[float] | None = Field(default=None, min_length=1)
     seeds: list[StrictInt] | None = Field(default=None, min_length=1)
     seeds_per_prompt: StrictInt | None = Field(
-        default=None, ge=1, description="in place of seeds: so many are chosen for each prompt, the same in all styles"
+        default=None,
+        ge=1,
+        le=MAX_SEEDS,
+        description="in place of seeds: so many are chosen for each prompt, the same in all styles",
     )
 
 
 class Options(BaseModel):
-    """What holds for a batch as a whole; in the query where the body is lines."""
+    """What holds for a batch as a whole."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,6 +45,15 @@ class Options(BaseModel):
     lane: Lane = Field(default=Lane.BATCH, description="interactive goes before batch")
     deadline: AwareDatetime | None = Field(default=None, description="what has not started by then expires")
     dry_run: bool = Field(default=False, description="say what it would be, and store nothing")
+
+
+class LineOptions(Options):
+    """What holds for a batch of lines: each line becomes a job for every style, and for so many seeds."""
+
+    styles: list[StrictStr] = Field(default=[], description="repeatable, in place of a style in each line")
+    seeds_per_line: int | None = Field(
+        default=None, ge=1, le=MAX_SEEDS, description="so many are chosen, the same in all styles"
+    )
 
 
 class BatchRequest(Options):

@@ -77,6 +77,28 @@ def test_rows_of_csv_become_jobs_with_each_cell_read_as_its_field_is(api: Api) -
     assert second[:2] == ("a dog", "cinematic")
 
 
+def test_a_line_becomes_a_job_for_every_style_and_seed_of_the_query(api: Api) -> None:
+    query = {"styles": ["anime", "comic"], "seeds_per_line": 2}
+    batch = api.post("/v1/batches", params=query, content=b"prompt\na cat\na dog\n", headers=CSV).json()
+    jobs = inputs(api, batch, "prompt", "style", "seed")
+    assert [job[:2] for job in jobs] == [(p, s) for p in ("a cat", "a dog") for s in ("anime", "comic") for _ in "12"]
+    seeds = [job[2] for job in jobs]
+    assert seeds[0:2] == seeds[2:4] != seeds[4:6] == seeds[6:8]
+
+
+@pytest.mark.parametrize(
+    ("line", "pointer"),
+    [
+        ({"prompt": "a", "style": "gogh"}, "/lines/1/style"),
+        ({"prompt": "a", "custom_id": "mine"}, "/lines/1/custom_id"),
+        ({"prompt": "a"}, "/styles/1"),
+    ],
+)
+def test_what_a_line_says_against_the_query_is_refused(api: Api, line: dict[str, str], pointer: str) -> None:
+    sent = json.dumps(line).encode()
+    assert set(rejected(api, params={"styles": ["anime", "baroque"]}, content=sent, headers=NDJSON)) == {pointer}
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "pointer", "says"),
     [
