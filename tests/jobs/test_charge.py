@@ -14,7 +14,7 @@ from common.jobs.owner import cancel_job
 from common.jobs.state import Stage, Status
 from common.jobs.sweep import return_expired, take_unpublished
 from common.jobs.tables import images, jobs
-from tests.jobs.make import PICTURE, claimed, let_leases_run_out, submit
+from tests.jobs.make import PICTURE, claimed, let_leases_run_out, let_pauses_pass, submit
 
 ENOUGH = 200  # draws of a pause: that none of them comes near an end has a chance below one in a billion
 
@@ -50,6 +50,15 @@ def test_the_pause_doubles_with_each_failure_up_to_five_minutes_and_is_spread_by
     found, tenth = pauses(engine, failures), (longest - shortest) / 10
     assert shortest - 1 < min(found) < shortest + tenth  # a second has passed at most
     assert longest - tenth - 1 < max(found) < longest
+
+
+def test_a_job_that_may_start_later_starts_no_sooner_for_its_failure(engine: Engine) -> None:
+    taken = begun(engine)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE jobs SET not_before = clock_timestamp() + interval '1 h'"))
+    later = row_of(engine).not_before
+    lease.retry(engine, taken, StorageError("away"), max_failures=3)
+    assert row_of(engine).not_before == later
 
 
 def begun(engine: Engine) -> Claim:
@@ -153,11 +162,12 @@ def test_a_heartbeat_prolongs_by_what_it_says(engine: Engine) -> None:
 
 def test_a_finish_is_recognized_as_repeated_by_job_attempt_and_success(engine: Engine) -> None:
     submit(engine)
+    lease.succeed(engine, claimed(engine), [PICTURE], recipe={}, timings={})  # another's first attempt, of no avail
+    submit(engine)
     first = claimed(engine)
     let_leases_run_out(engine)
     return_expired(engine, lease_seconds=0, max_failures=4)
-    with transaction(engine) as connection:
-        connection.execute(text("UPDATE jobs SET not_before = clock_timestamp()"))
+    let_pauses_pass(engine)
     second = claimed(engine)
     lease.succeed(engine, second, [PICTURE], recipe={}, timings={})
     submit(engine)
@@ -167,6 +177,13 @@ def test_a_finish_is_recognized_as_repeated_by_job_attempt_and_success(engine: E
         with pytest.raises(LeaseLost, match=f"job {late.job_id}: the lease of attempt 1 no longer stands"):
             lease.succeed(engine, late, [PICTURE], recipe={}, timings={})
     assert lease.succeed(engine, second, [PICTURE], recipe={}, timings={}) is Status.SUCCEEDED
+
+
+def test_saving_tells_whether_a_cancel_was_asked_for(engine: Engine) -> None:
+    taken = begun(engine)
+    assert lease.save(engine, taken, stage=Stage.DIFFUSE, done=3) is False
+    cancel_job(engine, "ann", taken.job_id)
+    assert lease.save(engine, taken, stage=Stage.DIFFUSE, done=3) is True
 
 
 def test_who_lost_the_lease_is_told_which(engine: Engine) -> None:
