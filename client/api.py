@@ -6,13 +6,14 @@ with Kiln() as kiln:
 """
 
 import hashlib
+import json
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import httpx2
@@ -23,6 +24,7 @@ from client.errors import DamagedPicture, Unreachable
 from client.transport import Transport, retry_after
 
 Job = dict[str, Any]  # a job as the API tells it; docs at <API>/docs
+Batch = dict[str, Any]
 
 FINISHED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
@@ -61,7 +63,8 @@ class Kiln:
 
     def jobs(self, status: str | None = None, limit: int | None = None, after: str | None = None) -> Iterator[Job]:
         """Jobs in the API's order, at most ``limit``, fetched page by page; ``after`` is the last id already seen."""
-        return islice(self._pages(status, min(limit or _PAGE, _PAGE), after), limit)
+        wanted = {"status": status, "limit": min(limit or _PAGE, _PAGE), "after": after}
+        return islice(self._pages("/v1/jobs", wanted), limit)
 
     def cancel(self, job_id: str) -> Job:
         """Ask that the job stops. A finished job is returned as it is."""
@@ -75,26 +78,49 @@ class Kiln:
         """Remove a finished job and its pictures."""
         self._api.call("DELETE", _path(job_id))
 
+    def submit_batch(self, lines: bytes, *, as_csv: bool = False, **options: Any) -> Batch:
+        """Queue a job for each line of NDJSON or CSV, all or none. ``options`` are those of POST /v1/batches.
+
+        With ``dry_run`` nothing is queued, and what comes back is what it would be.
+        """
+        headers = {"Content-Type": "text/csv" if as_csv else "application/x-ndjson", **_once()}
+        params = {name: value for name, value in options.items() if value is not None}
+        return _object(self._api.call("POST", "/v1/batches", params=params, content=lines, headers=headers))
+
+    def batch(self, batch_id: str) -> Batch:
+        """The batch as it is now."""
+        return self._read(_batch_path(batch_id))
+
+    def batches(self, limit: int | None = None) -> Iterator[Batch]:
+        """Batches, the newest first."""
+        return islice(self._pages("/v1/batches", {"limit": min(limit or _PAGE, _PAGE)}), limit)
+
+    def steer(self, batch_id: str, call: Literal["pause", "resume", "cancel", "retry-failed"]) -> Batch:
+        """Pause, resume, cancel a batch, or try again what failed of it."""
+        return _object(self._api.call("POST", f"{_batch_path(batch_id)}/{call}"))
+
+    def results(self, batch_id: str) -> Iterator[Job]:
+        """The jobs of a batch that are over, in the order in which they were asked for."""
+        with self._api.lines(f"{_batch_path(batch_id)}/results") as lines:
+            yield from map(json.loads, lines)
+
     def wait(self, job_id: str, on_update: Callable[[Job], object] | None = None, timeout: float | None = None) -> Job:
         """The job once it is finished; ``on_update`` sees every answer. Raises TimeoutError after ``timeout`` s."""
-        start, answer = time.monotonic(), self._api.call("GET", _path(job_id))
-        patient = Retrying(
-            retry=retry_if_exception_type(Unreachable),
-            stop=stop_after_delay(_PATIENCE),
-            wait=wait_fixed(1),
-            reraise=True,
-        )
-        while True:
-            job = _object(answer)
+        for job in self._follow(_path(job_id), timeout):
             if on_update:
                 on_update(job)
             if job["status"] in FINISHED:
                 return job
-            waited = time.monotonic() - start
-            if timeout is not None and waited >= timeout:
-                raise TimeoutError(f"Job {job_id} is still {job['status']} (stage {job['stage']}); it goes on.")
-            time.sleep(pause_between_polls(waited, retry_after(answer), timeout))
-            answer = patient(self._api.call, "GET", _path(job_id))
+        raise TimeoutError(f"Job {job_id} is still {job['status']} (stage {job['stage']}); it goes on.")
+
+    def wait_batch(self, batch_id: str, on_update: Callable[[Batch], object] | None = None) -> Batch:
+        """The batch once all its jobs are over; ``on_update`` sees every answer."""
+        for batch in self._follow(_batch_path(batch_id), None):
+            if on_update:
+                on_update(batch)
+            if not (batch["counts"]["queued"] or batch["counts"]["running"]):
+                break
+        return batch
 
     def image(self, image: dict[str, Any]) -> bytes:
         """The bytes of one of a job's ``images``. Raises DamagedPicture when they are not those of its sha256."""
@@ -130,21 +156,42 @@ class Kiln:
         """What /readyz says, whether or not it is ready."""
         return _object(self._api.call("GET", "/readyz", accept=(503,)))
 
+    def _follow(self, path: str, timeout: float | None) -> Iterator[dict[str, Any]]:
+        """What stands there, again and again, until the time is up. An API that is away for a while is waited for."""
+        start, answer = time.monotonic(), self._api.call("GET", path)
+        patient = Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_delay(_PATIENCE),
+            wait=wait_fixed(1),
+            reraise=True,
+        )
+        while True:
+            yield _object(answer)
+            waited = time.monotonic() - start
+            if timeout is not None and waited >= timeout:
+                return
+            time.sleep(pause_between_polls(waited, retry_after(answer), timeout))
+            answer = patient(self._api.call, "GET", path)
+
     def _read(self, path: str) -> dict[str, Any]:
         return _object(self._api.call("GET", path))
 
     def _create(self, path: str, body: dict[str, Any]) -> Job:
-        # The key makes the call safe to repeat: an answer lost on the way never makes a second job.
-        return _object(self._api.call("POST", path, body=body, headers={"Idempotency-Key": str(uuid.uuid4())}))
+        return _object(self._api.call("POST", path, body=body, headers=_once()))
 
-    def _pages(self, status: str | None, size: int, after: str | None) -> Iterator[Job]:
+    def _pages(self, path: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        params = {name: value for name, value in wanted.items() if value is not None}
         while True:
-            params = {"status": status, "limit": size, "after": after}
-            page = _object(self._api.call("GET", "/v1/jobs", params={k: v for k, v in params.items() if v is not None}))
+            page = _object(self._api.call("GET", path, params=params))
             yield from page["data"]
             if not page["has_more"]:
                 return
-            after = page["last_id"]
+            params["after"] = page["last_id"]
+
+
+def _once() -> dict[str, str]:
+    """The key that makes a call safe to repeat: an answer lost on the way never makes a second job."""
+    return {"Idempotency-Key": str(uuid.uuid4())}
 
 
 def pause_between_polls(waited: float, asked: float | None, timeout: float | None) -> float:
@@ -155,6 +202,10 @@ def pause_between_polls(waited: float, asked: float | None, timeout: float | Non
 
 def _path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _batch_path(batch_id: str) -> str:
+    return f"/v1/batches/{quote(batch_id, safe='')}"
 
 
 def _object(answer: httpx2.Response) -> dict[str, Any]:

@@ -70,8 +70,13 @@ def kept(job: dict[str, Any]) -> list[dict[str, Any]]:
     return [image for image in job["images"] if image.get("sha256")]
 
 
+def suffix_of(image: dict[str, Any]) -> str:
+    """The end of a file's name, as .png."""
+    return _SUFFIXES[image["content_type"]]
+
+
 def _names(image: dict[str, Any], job: dict[str, Any], target: Target, alone: bool) -> Iterator[Path]:
-    suffix = _SUFFIXES[image["content_type"]]
+    suffix = suffix_of(image)
     if alone and target.file:
         yield target.file
     elif target.stem:

@@ -1,6 +1,8 @@
 """One HTTP call to the API in, its answer or a ClientError out. Repeats a call whose connection breaks."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -28,6 +30,20 @@ class Transport:
     def close(self) -> None:
         self._http.close()
 
+    @contextmanager
+    def lines(self, path: str) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come. Raises as call() does, also in the middle; repeats nothing."""
+        try:
+            with self._http.stream("GET", path) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise api_error(answer)
+                yield answer.iter_lines()
+        except httpx2.ConnectError as error:
+            raise Unreachable(_nobody_there(self.base_url, self.base_url)) from error
+        except httpx2.TransportError as error:
+            raise ConnectionCut(f"The connection to {self.base_url} broke in the middle of {path}.") from error
+
     def call(
         self,
         method: str,
@@ -35,13 +51,13 @@ class Transport:
         *,
         params: dict[str, Any] | None = None,
         body: dict[str, Any] | None = None,
+        content: bytes | None = None,
         headers: dict[str, str] | None = None,
         accept: tuple[int, ...] = (),
         follow: bool = False,
     ) -> httpx2.Response:
         """The answer, if it is a 2xx (or in ``accept``). Everything called through here must be safe to repeat."""
         sent = dict(headers or {})
-        content = None
         if body is not None:
             # Not httpx's own encoder: it refuses NaN and lone surrogates, which the API refuses by field name.
             content, sent["Content-Type"] = json.dumps(body).encode(), "application/json"

@@ -1,0 +1,96 @@
+"""`kiln batch` on the running stack: an evening's file of prompts becomes a folder of pictures."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from client.api import Kiln
+from tests.client.conftest import Command
+
+HEADER = "prompt,width,height,num_inference_steps,enhance"
+
+
+@pytest.fixture
+def prompts(kiln: Command) -> Path:
+    """Three small jobs."""
+    file = kiln.folder / "prompts.csv"
+    file.write_text("\n".join([HEADER, *(f"a {thing},64,64,1,false" for thing in ("cat", "dog", "fish"))]) + "\n")
+    return file
+
+
+def test_a_file_becomes_a_batch_that_is_watched_and_fetched(kiln: Command, api: Kiln, prompts: Path) -> None:
+    done = kiln("batch", "run", "prompts.csv", "--styles", "anime, comic", "--watch", "--json")
+    assert done.returncode == 0, done.stderr
+    batch = json.loads(done.stdout)
+    assert (batch["name"], batch["status"], batch["counts"]["succeeded"]) == ("prompts.csv", "completed", 6)
+    assert "completed: 6 succeeded" in done.stderr
+
+    first = json.loads(kiln("batch", "download", batch["id"], "pictures", "--json").stdout)
+    assert (first["saved"], first["present"]) == (6, 0)
+    files = sorted((kiln.folder / "pictures").iterdir())
+    assert [file.name.rsplit("-", 2)[0] for file in files] == [
+        f"a-{thing}-{style}" for thing in ("cat", "dog", "fish") for style in ("anime", "comic")
+    ]
+    sums = {image["sha256"] for job in api.results(batch["id"]) for image in job["images"]}
+    assert {hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == sums
+
+    files[0].unlink()
+    files[1].write_bytes(b"mine")
+    second = kiln("batch", "download", batch["id"], "pictures")
+    assert second.stdout.startswith("1 saved, 4 were there already")
+    assert "something else" in second.stderr
+    assert files[1].read_bytes() == b"mine"
+
+
+def test_a_file_of_plain_lines_is_a_prompt_a_line(kiln: Command, api: Kiln) -> None:
+    (kiln.folder / "prompts.txt").write_text("a cat\n\n  a dog \n")
+    done = kiln("batch", "run", "prompts.txt", "--seeds", "2", "--deadline", "2099-01-01T00:00:00Z")
+    batch = done.stdout.strip()
+    assert "Queued 4 jobs" in done.stderr
+    assert kiln("batch", "cancel", batch).stdout.startswith(f"{batch} canceled")
+    jobs = list(api.jobs(limit=4))
+    assert sorted(job["input"]["prompt"] for job in jobs) == ["a cat"] * 2 + ["a dog"] * 2
+
+
+def test_a_dry_run_queues_nothing(kiln: Command, api: Kiln, prompts: Path) -> None:
+    before = [batch["id"] for batch in api.batches(limit=1)]
+    done = kiln("batch", "run", "prompts.csv", "--seeds", "4", "--dry-run")
+    assert done.stdout.startswith("12 jobs, 12 pictures, 12 evaluations")
+    assert [batch["id"] for batch in api.batches(limit=1)] == before
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("style\nanime\n", "lines.1: has no column prompt"),
+        ("prompt,style\n" + "a cat,anime\n" * 15 + "a cat,baroque\n", "lines.17.style: 'baroque' is not known"),
+        ("", "lines.1: has no column prompt"),
+        ("prompt\n", "the batch has no jobs"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_line(kiln: Command, content: str, says: str) -> None:
+    (kiln.folder / "wrong.csv").write_text(content)
+    done = kiln("batch", "run", "wrong.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+
+
+def test_a_file_that_is_not_there_and_a_batch_that_is_not_are_told_in_a_line(kiln: Command) -> None:
+    done = kiln("batch", "run", "nowhere.csv")
+    assert (done.returncode, done.stderr) == (2, "nowhere.csv cannot be read: No such file or directory.\n")
+    done = kiln("batch", "download", f"batch_{'0' * 32}", "pictures")
+    assert done.returncode == 2
+    assert "there is no batch" in done.stderr
+    assert not (kiln.folder / "pictures").exists()
+
+
+def test_a_batch_is_paused_and_goes_on(kiln: Command, prompts: Path) -> None:
+    kiln("batch", "run", "prompts.csv", "--seeds", "20")
+    (batch,) = json.loads(kiln("batch", "list", "--limit", "1", "--json").stdout)
+    assert " paused: " in kiln("batch", "pause", batch["id"]).stdout
+    assert " queued: " in (resumed := kiln("batch", "resume", batch["id"]).stdout) or " running: " in resumed
+    watched = kiln("batch", "watch", batch["id"])
+    assert watched.stdout.strip() == "completed: 60 succeeded"
+    assert batch["id"] in kiln("batch", "list").stdout
