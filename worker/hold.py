@@ -56,11 +56,10 @@ class Hold:
     def step(self, done: int) -> None:
         """``done`` U-Net evaluations of the job are behind us.
 
-        Raises JobCanceled, WorkerDraining or LeaseLost where the job is to be given up now. A drained job's
-        pictures are kept first.
+        Raises JobCanceled, WorkerDraining or LeaseLost where the job is to be given up now.
         """
         self.done = done
-        self.checkpoints.keep(now=self._draining.is_set())
+        self.checkpoints.keep()
         self._look(save=time.monotonic() - self._saved_at >= SAVE_SECONDS)
 
     def lose(self) -> None:

@@ -141,7 +141,30 @@ def test_a_drain_parks_the_job_and_claims_no_other(workshop: Workshop) -> None:
     assert [line["event"] for line in logs] == ["job parked"]
     assert read(workshop, claim.job_id).status == "queued"
     assert workshop.claim() is None
-    assert claimed(workshop.engine).attempt == 2
+
+    workshop.draining.clear()
+    with at_each_evaluation(workshop, lambda _: time.sleep(0)) as rest:
+        run(claimed(workshop.engine), workshop)
+    job = read(workshop, claim.job_id)
+    assert (job.status, job.attempt) == ("succeeded", 2)
+    assert len(evaluations) + len(rest) == job.progress_total, "a step was done twice, or not at all"
+
+
+def test_a_drain_between_the_stages_loses_no_step(workshop: Workshop) -> None:
+    claim = take(workshop)
+
+    def drain(evaluation: int) -> None:
+        if evaluation == 4:
+            workshop.draining.set()
+
+    with at_each_evaluation(workshop, drain):
+        run(claim, workshop)
+    assert read(workshop, claim.job_id).status == "queued"
+    workshop.draining.clear()
+    with at_each_evaluation(workshop, lambda _: time.sleep(0)) as rest:
+        run(claimed(workshop.engine), workshop)
+    assert read(workshop, claim.job_id).status == "succeeded"
+    assert rest == []
 
 
 def test_a_database_that_is_away_during_the_steps_costs_nothing(workshop: Workshop, services: Services) -> None:

@@ -63,6 +63,7 @@ class Device:
         self._even: dict[tuple[str, Shape, Width], bool] = {}
         self._calls: deque[_Call] = deque()
         self._sittings: list[Sitting] = []
+        self._ticking: frozenset[Slot] = frozenset()  # those of which some take a step now
         self._changed = threading.Condition()
         self._closed = False
         self._busy_since: float | None = None
@@ -92,7 +93,7 @@ class Device:
 
     @contextmanager
     def seat(self, slots: list[Slot], work: Work, key: Any) -> Iterator[Sitting]:
-        """Let ``slots`` take part in the ticks, until the end of the block or until all are done.
+        """Let ``slots`` take part in the ticks until all are done or the block ends: then none moves any more.
 
         Each one's final latents then go through ``work`` (see share()): before the next tick, as no thread has to ask.
         """
@@ -106,6 +107,7 @@ class Device:
         finally:
             with self._changed:
                 self._sittings.remove(sitting)
+                self._changed.wait_for(lambda: self._ticking.isdisjoint(sitting.slots))
 
     def width_of(self, model: Model, shape: Shape) -> Width:
         """The width at which pictures of ``shape`` are painted. On the device thread: it may have to be tried."""
@@ -130,9 +132,8 @@ class Device:
         """Stop after the present call or tick; what waits is cancelled."""
         with self._changed:
             self._closed = True
-            for call in self._calls:
-                call.result.cancel()
-            self._calls.clear()
+            while self._calls:
+                self._calls.popleft().result.cancel()
             self._changed.notify()
 
     def _serve(self) -> None:
@@ -144,6 +145,8 @@ class Device:
     def _await_work(self) -> bool:
         began = time.monotonic()
         with self._changed:
+            self._ticking = frozenset()
+            self._changed.notify_all()
             while not (self._closed or self._calls or self._to_paint()):
                 self.slots_used = 0
                 cause = "between_stages" if self._has_jobs() else "no_jobs"
@@ -167,8 +170,8 @@ class Device:
             if not self._calls:
                 return False
             first = self._calls.popleft()
-            limit = self.width.slots if self.width.floats else 1
-            alike = [call for call in self._calls if call.key == first.key][: limit - 1]
+            alike = [call for call in self._calls if call.key == first.key]
+            del alike[self.width.slots - 1 if self.width.floats else 0 :]
             for call in alike:
                 self._calls.remove(call)
         calls = [first, *alike]
@@ -182,7 +185,7 @@ class Device:
 
     def _do_tick(self) -> None:
         with self._changed:
-            waiting = self._to_paint()
+            self._ticking = frozenset(waiting := self._to_paint())
         chosen = choose(waiting, self.width_of)
         self.slots_used = len(chosen)
         if not chosen:
@@ -192,11 +195,9 @@ class Device:
         news: BaseException | None = None
         try:
             tick(chosen, width)
-        except torch.OutOfMemoryError as error:
-            if self._narrow(chosen):
-                return
-            news = error
         except BaseException as error:
+            if isinstance(error, torch.OutOfMemoryError) and self._narrow(chosen):
+                return
             news = error
         finally:
             self._busy_since = None
@@ -228,8 +229,7 @@ class Device:
         if self.width.slots == 1:
             return False
         self.width = replace(self.width, slots=self.width.slots // 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # where there is no CUDA it does nothing
         log.warning("out of memory: fewer slots", slots=self.width.slots, rows=len(chosen))
         return True
 
