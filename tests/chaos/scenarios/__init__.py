@@ -31,8 +31,8 @@ SCENARIOS: dict[str, Scenario] = {
     "C11": Scenario(cancels.cancels, 1000, 20),
     "C12": Scenario(drains.drains, 30, 1),
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
-    "N1": Scenario(workers.late_unfenced_finishes, 20, 1, clean=False),
-    "N2": Scenario(workers.late_uploads, 20, 1, clean=False),
+    "N1": Scenario(workers.late_unfenced_finishes, 10, 1, clean=False),
+    "N2": Scenario(workers.late_uploads, 10, 1, clean=False),
     "N3": Scenario(workers.unswept, 10, 1, clean=False, settings={"sweep_seconds": 3600}),
-    "baseline": Scenario(baseline.baseline, 500, 10, clean=None, report=baseline.report),
+    "baseline": Scenario(baseline.baseline, 200, 10, clean=None, report=baseline.report),
 }
