@@ -28,7 +28,7 @@ from tests.deployment import TERMINAL, Kiln, running_kiln
 from tests.processes import environment, running, wait_for
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 1, "enhance": False}
-HASTY = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "sweep_seconds": 0.3}
+HASTY = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "sweep_seconds": 0.3, "requests_per_minute": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tests.chaos.rig import Rig
 from tests.processes import wait_for
 
 COPIES = 9  # beside the one that the API sends
-BACKLOG = 50  # jobs; more would meet the API's limits
+BACKLOG = 50  # jobs that wait at most: so that messages meet jobs, and not a queue
 
 
 def flood(rig: Rig, rounds: int) -> None:
