@@ -54,6 +54,9 @@ def problem(
     retry_after: int | None = None,
 ) -> JSONResponse:
     """One problem as a response. A final one says so to clients that would otherwise repeat 409, 429 and 5xx."""
+    # A field, or a metadata key, may be called what UTF-8 has no bytes for
+    detail = _encodable(detail)
+    errors = tuple(FieldError(_encodable(error.pointer), _encodable(error.detail)) for error in errors)
     body = Problem(
         type=f"urn:kiln:error:{code}",
         title=_title(status),
@@ -106,6 +109,11 @@ def _sentence(found: Mapping[str, object]) -> str:
             return "it is not valid JSON"
         case _:
             return str(found["msg"]).removeprefix("Input should be ")
+
+
+def _encodable(text: str) -> str:
+    """The text with ``?`` for lone surrogates, which JSON has an escape for and UTF-8 has not."""
+    return text.encode(errors="replace").decode()
 
 
 def _title(status: int) -> str:

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StrictStr
 
-from api.schemas import JobRequest, Overrides, Progress
+from api.schemas import JobRequest, Moment, Overrides, Progress
 from common.jobs.state import BatchStatus, Lane, Status
 
 MAX_SEEDS = 100_000  # of one prompt
@@ -43,7 +43,7 @@ class Options(BaseModel):
 
     name: StrictStr = Field(default="", description="at most 200 characters")
     lane: Lane = Field(default=Lane.BATCH, description="interactive goes before batch")
-    deadline: AwareDatetime | None = Field(default=None, description="what has not started by then expires")
+    deadline: Moment | None = Field(default=None, description="what has not started by then expires")
     dry_run: bool = Field(default=False, description="say what it would be, and store nothing")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.schemas import Overrides
 
-TARGETS = 6  # fuzz tests that share FUZZ_MINUTES
+TARGETS = 7  # fuzz tests that share FUZZ_MINUTES
 DOSE_SECONDS = 1.0  # of each where that is unset, as in `make test`
 
 in_batches = settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -98,6 +98,38 @@ def bodies() -> st.SearchStrategy[bytes]:
         lambda pair: pair[0] * pair[1]
     )
     return whole | raw | cut | hit | deep | st.binary(max_size=100)
+
+
+def batches() -> st.SearchStrategy[tuple[str, bytes]]:
+    """Bodies of batches, each with the kind that it says it is."""
+    few = st.sampled_from([1, 2, 0, -1, 10**6, 10**30]) | prompts
+    matrix = st.fixed_dictionaries(
+        {"prompts": st.lists(prompts, max_size=3) | values},
+        optional={
+            "styles": st.lists(prompts | st.just("gogh"), max_size=2) | values,
+            "steps": st.lists(st.integers(-1, 600), max_size=2) | values,
+            "guidance": st.lists(st.floats(), max_size=2),
+            "seeds": st.lists(st.integers(-1, 2**33), max_size=3),
+            "seeds_per_prompt": few,
+        },
+    )
+    order = st.fixed_dictionaries(
+        {"matrix": matrix | values},
+        optional={
+            "name": anything,
+            "deadline": times,
+            "defaults": requests() | values,
+            "metadata": FITTING["metadata"],
+        },
+    )
+    line = requests().map(json.dumps) | bodies().map(lambda body: body.decode("latin-1"))
+    lines = st.lists(line, max_size=4).map("\n".join)
+    table = st.lists(st.lists(anything | st.sampled_from(["prompt", "seed", '"', "a"]), max_size=3), max_size=4).map(
+        lambda rows: "\n".join(["prompt,seed,custom_id", *(",".join(row) for row in rows)])
+    )
+    text = (lines | table | anything).map(lambda told: told.encode(errors="surrogatepass"))
+    kinds = st.sampled_from(["application/json", "application/x-ndjson", "text/csv"])
+    return st.tuples(kinds, order.map(json.dumps).map(str.encode) | text | bodies())
 
 
 def for_a_while(throw: Callable[[], None]) -> None:
