@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 SOURCES := api bench client common demo migrations tests worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format unit slow fuzz chaos bench train-demo clean
+.PHONY: help install demo up test lint format unit slow fuzz mutants soak chaos bench train-demo clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,13 @@ slow: install ## the full Stable Diffusion shape on random weights, torch.compil
 
 fuzz: install ## hostile input at all that reads input, for FUZZ_MINUTES (10)
 	FUZZ_MINUTES=$(or $(FUZZ_MINUTES),10) $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/api/test_fuzz.py tests/api/test_links.py --timeout 7200
+
+mutants: install ## change lease.py and settle.py in 400 ways, and see that tests notice (docs/mutants.md; half an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.8,<4"
+	$(BIN)/python -m tests.mutants
+
+soak: install ## 2,000 jobs at full speed: does memory grow, is anything left open?
+	$(BIN)/python -m tests.chaos.soak
 
 chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: a small dose)
 	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick)
