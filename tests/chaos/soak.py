@@ -55,7 +55,7 @@ class Soaked:
 
 
 def main(
-    jobs: Annotated[int, typer.Option(help="jobs after the warm-up", min=40)] = 2000,
+    jobs: Annotated[int, typer.Option(help="jobs after the warm-up", min=8 * WAITING)] = 2000,
     light: Annotated[bool, typer.Option("--light", help="a worker whose model paints noise at once")] = False,
 ) -> None:
     """Exit code 1 where something grew or was left over."""
