@@ -1,27 +1,25 @@
 """Batches over HTTP: a matrix, or lines, in; one batch of many jobs out, all or none; then shown and steered."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
 
 from api import orders, schemas
-from api.expand import expand, read_lines
+from api.intake import BODY, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
-from api.resolve import check_deadline, check_metadata, plain_text
 from api.views import show_batch, show_job
-from common.errors import FieldError, InvalidRequest, NotFound, UnknownMediaType
+from common.errors import NotFound
 from common.ids import parse_id, show_id
-from common.jobs import batch as steering
-from common.jobs.batch import NewBatch
+from common.jobs import steer
+from common.jobs.batch import retry_failed as retry_failed_jobs
+from common.jobs.batch import submit_batch
 from common.jobs.read import list_ended
 from common.jobs.submit import Submission
 from common.jobs.tally import Batch, bytes_per_pixel, get_batch, list_batches, seconds_for
@@ -29,23 +27,10 @@ from common.jobs.tally import Batch, bytes_per_pixel, get_batch, list_batches, s
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
-MAX_NAME = 200  # characters
 PAGE = 200  # jobs read at once while results are streamed
-LINES = {"application/x-ndjson": False, "application/jsonl": False, "text/csv": True}  # whether it is CSV
 
 
-def _document() -> dict[str, Any]:
-    """The body for the OpenAPI document: FastAPI knows no call that reads three kinds."""
-    shape = orders.BatchRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    shape["properties"]["matrix"] = shape.pop("$defs")["Matrix"]  # the other parts are known from jobs
-    kinds = {
-        "application/json": {"schema": shape, "example": orders.EXAMPLE},
-        **{kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")},
-    }
-    return {"requestBody": {"required": True, "content": kinds}}
-
-
-@router.post("", status_code=202, response_model=orders.Batch | orders.Estimate, openapi_extra=_document())
+@router.post("", status_code=202, response_model=orders.Batch | orders.Estimate, openapi_extra=BODY)
 async def create(
     options: Annotated[orders.LineOptions, Query()],
     request: Request,
@@ -89,7 +74,7 @@ def show(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> order
 def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
     """Let none of its jobs start; those that run come to their end."""
     key = parse_id("batch", batch_id)
-    steering.pause_batch(kiln.engine, owner, key)
+    steer.pause_batch(kiln.engine, owner, key)
     return _show(request, kiln, owner, key)
 
 
@@ -97,7 +82,7 @@ def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> o
 def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
     """Let its jobs start again."""
     key = parse_id("batch", batch_id)
-    _ring(kiln, steering.resume_batch(kiln.engine, owner, key))
+    _ring(kiln, steer.resume_batch(kiln.engine, owner, key))
     return _show(request, kiln, owner, key)
 
 
@@ -105,7 +90,7 @@ def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> 
 def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
     """Cancel its jobs: those that wait at once, those that run at their next step. What is over stays as it is."""
     key = parse_id("batch", batch_id)
-    steering.cancel_batch(kiln.engine, owner, key)
+    steer.cancel_batch(kiln.engine, owner, key)
     return _show(request, kiln, owner, key)
 
 
@@ -113,7 +98,7 @@ def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> 
 def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
     """Add a new job, with retried_from, for each that failed or expired and has none yet."""
     key = parse_id("batch", batch_id)
-    models = steering.retry_failed(
+    models = retry_failed_jobs(
         kiln.engine,
         owner,
         key,
@@ -147,60 +132,23 @@ def _create(
     owner: str,
     idempotency_key: str | None,
 ) -> orders.Batch | orders.Estimate:
-    batch, submissions = _read(body, kind, options, kiln, owner)
-    if batch.dry_run:
+    asked = read_batch(body, kind, options, kiln.settings, owner)
+    if asked.dry_run:
         response.status_code = 200
-        return _estimate(kiln, owner, submissions)
-    sent = hashlib.sha256(b"\0".join([kind.encode(), batch.model_dump_json().encode(), body])).hexdigest()
-    receipt = steering.submit_batch(
+        return _estimate(kiln, owner, asked.submissions)
+    receipt = submit_batch(
         kiln.engine,
-        NewBatch(owner, batch.name, sent, batch.lane, batch.deadline, _metadata(batch), idempotency_key),
-        submissions,
+        replace(asked.batch, idempotency_key=idempotency_key),
+        asked.submissions,
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
     )
     if receipt.replayed:
         response.headers["Idempotency-Replayed"] = "true"
-    else:
-        _ring(kiln, [one.spec.model for one in submissions])
+    elif receipt.due:
+        _ring(kiln, [one.spec.model for one in asked.submissions])
     response.headers["Location"] = f"{request.base_url}v1/batches/{show_id('batch', receipt.batch_id)}"
     return _show(request, kiln, owner, receipt.batch_id)
-
-
-def _read(
-    body: bytes, kind: str, options: orders.LineOptions, kiln: Kiln, owner: str
-) -> tuple[orders.Options, list[Submission]]:
-    """What holds for the batch, and its jobs. Raises InvalidRequest, MalformedBody or UnknownMediaType."""
-    if kind in LINES:
-        _check(options, kiln)
-        return options, read_lines(body, options, kiln.settings, owner, as_csv=LINES[kind])
-    if kind != "application/json":
-        raise UnknownMediaType(f"a batch is application/json, {', '.join(LINES)}, and not {kind[:80]!r}")
-    if given := sorted(options.model_fields_set):
-        errors = tuple(FieldError(f"/{name}", "stands in the body, where that is JSON") for name in given)
-        raise InvalidRequest(f"{given[0]} stands in the body, where that is JSON", errors)
-    try:
-        asked = orders.BatchRequest.model_validate_json(body)
-    except ValidationError as error:
-        # as FastAPI tells it of bodies that it reads itself
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
-    _check(asked, kiln)
-    return asked, expand(asked, kiln.settings, owner)
-
-
-def _check(options: orders.Options, kiln: Kiln) -> None:
-    errors = [
-        *plain_text("name", options.name, MAX_NAME),
-        *check_deadline(options.deadline),
-        *check_metadata(_metadata(options), kiln.settings),
-    ]
-    if errors:
-        raise InvalidRequest(f"{errors[0].pointer[1:]} {errors[0].detail}", tuple(errors))
-
-
-def _metadata(options: orders.Options) -> dict[str, str]:
-    """Of the batch; a query has none."""
-    return options.metadata if isinstance(options, orders.BatchRequest) else {}
 
 
 def _estimate(kiln: Kiln, owner: str, submissions: Sequence[Submission]) -> orders.Estimate:

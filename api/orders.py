@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 
 from api.schemas import JobRequest, Moment, Overrides, Progress
 from common.jobs.state import BatchStatus, Lane, Status
+from common.jobs.window import DAYS
 
+NIGHT: dict[str, JsonValue] = {"start": "22:00", "end": "06:00", "tz": "Europe/Berlin", "days": ["mon", "tue"]}
 MAX_SEEDS = 100_000  # of one prompt
 
 EXAMPLE: dict[str, JsonValue] = {
@@ -36,6 +38,17 @@ class Matrix(BaseModel):
     )
 
 
+class NightWindow(BaseModel):
+    """When the jobs of a batch may run. One that ends before it starts lasts until the next day."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [NIGHT]})
+
+    start: StrictStr = Field(description="HH:MM by the clocks of tz")
+    end: StrictStr = Field(description="HH:MM; what runs then is kept, and goes on when the window opens again")
+    tz: StrictStr = Field(default="UTC", description="a zone of the IANA database, as Europe/Berlin")
+    days: list[StrictStr] = Field(default=list(DAYS), min_length=1, description="on which it opens: mon to sun")
+
+
 class Options(BaseModel):
     """What holds for a batch as a whole."""
 
@@ -50,6 +63,11 @@ class Options(BaseModel):
 class LineOptions(Options):
     """What holds for a batch of lines: each line becomes a job for every style, and for so many seeds."""
 
+    window: StrictStr | None = Field(
+        default=None, description="HH:MM-HH:MM: its jobs run only then", examples=["22:00-06:00"]
+    )
+    tz: StrictStr = Field(default="UTC", description="of the window, as Europe/Berlin")
+    days: list[StrictStr] = Field(default=list(DAYS), description="repeatable: on which the window opens")
     styles: list[StrictStr] = Field(default=[], description="repeatable, in place of a style in each line")
     seeds_per_line: int | None = Field(
         default=None, ge=1, le=MAX_SEEDS, description="so many are chosen, the same in all styles"
@@ -64,6 +82,7 @@ class BatchRequest(Options):
     matrix: Matrix
     defaults: Overrides | None = Field(default=None, description="fields of every job")
     metadata: dict[StrictStr, StrictStr] = Field(default={}, description="of the batch, not of its jobs")
+    window: NightWindow | None = Field(default=None, description="its jobs run only then")
     dry_run: StrictBool = Field(default=False, description="say what it would be, and store nothing")
 
 
@@ -85,6 +104,8 @@ class Batch(BaseModel):
     eta_seconds: float | None = Field(description="at the pace of the live workers, if nothing else waits")
     lane: Lane
     deadline: datetime | None
+    window: NightWindow | None
+    closes_at: datetime | None = Field(description="when its window closes next")
     metadata: dict[str, str]
     created_at: datetime
     started_at: datetime | None

@@ -82,6 +82,8 @@ def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
         eta_seconds=batch.eta_seconds,
         lane=Lane(batch.lane),
         deadline=batch.deadline,
+        window=orders.NightWindow.model_validate(batch.window) if batch.window else None,
+        closes_at=batch.closes_at,
         metadata=dict(batch.metadata),
         created_at=batch.created_at,
         started_at=batch.started_at,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 from rich.text import Text
+from tzlocal import get_localzone_name
 
 from client.api import Batch, Kiln
 from client.errors import InvalidUse
@@ -22,7 +23,9 @@ KINDS = {".csv": True, ".ndjson": False, ".jsonl": False}  # whether it is CSV
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="A batch's id.")]
 
 
-@batch_app.command("run", epilog="Example: kiln batch run prompts.csv --styles cinematic,anime --seeds 4 --watch")
+@batch_app.command(
+    "run", epilog="Example: kiln batch run prompts.csv --styles cinematic,anime --seeds 4 --window 22:00-06:00 --watch"
+)
 def run(
     file: Annotated[
         Path,
@@ -36,13 +39,16 @@ def run(
     name: Annotated[str | None, typer.Option(help="What to call the batch.  [default: the file's name]")] = None,
     lane: Annotated[str | None, typer.Option(help="batch, or interactive to go before others' batches.")] = None,
     deadline: Annotated[str | None, typer.Option(help="What has not started by then expires: RFC 3339.")] = None,
+    window: Annotated[str | None, typer.Option(help="Run only then, every night: 22:00-06:00.")] = None,
+    tz: Annotated[str | None, typer.Option(help="The window's time zone.  [default: this machine's]")] = None,
+    days: Annotated[str | None, typer.Option(help="Days on which the window opens, as mon,tue.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be, and queue nothing.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until all jobs are over.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue a job for each line of a file, all of them or none, and print the batch's id."""
-    names = {"styles": "--styles", "seeds_per_line": "--seeds", "deadline": "--deadline", "lane": "--lane"}
-    with answering(as_json, names) as output, Kiln() as kiln:
+    names = {name: f"--{name}" for name in ("styles", "deadline", "lane", "window", "tz", "days")}
+    with answering(as_json, names | {"seeds_per_line": "--seeds"}) as output, Kiln() as kiln:
         lines, as_csv = _read(file)
         options = {
             "styles": [style.strip() for style in styles.split(",")] if styles else None,
@@ -50,6 +56,9 @@ def run(
             "name": file.name if name is None else name,
             "lane": lane,
             "deadline": deadline,
+            "window": window,
+            "tz": (tz or get_localzone_name()) if window else tz,
+            "days": days.split(",") if days else None,
         }
         if dry_run:
             estimate = kiln.submit_batch(lines, as_csv=as_csv, dry_run=True, **options)

@@ -159,8 +159,16 @@ class JobCanceled(Interrupted):
     """Its user asked for it."""
 
 
-class WorkerDraining(Interrupted):
+class Parked(Interrupted):
+    """Base of the reasons to give the job back unharmed, and to go on later where it is."""
+
+
+class WorkerDraining(Parked):
     """The worker is asked to stop."""
+
+
+class NotNow(Parked):
+    """Its batch was paused, or its window has closed."""
 
 
 class LeaseLost(Interrupted):

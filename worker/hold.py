@@ -56,7 +56,7 @@ class Hold:
     def step(self, done: int) -> None:
         """``done`` U-Net evaluations of the job are behind us.
 
-        Raises JobCanceled, WorkerDraining or LeaseLost where the job is to be given up now.
+        Raises JobCanceled, WorkerDraining, NotNow or LeaseLost where the job is to be given up now.
         """
         self.done = done
         self.checkpoints.keep()

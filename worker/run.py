@@ -1,6 +1,6 @@
 """THE job: a claim in; enhance, diffuse, score, store; one outcome out, settled. Reads from top to bottom."""
 
-from common.errors import Interrupted, KilnError, WorkerDraining
+from common.errors import Interrupted, KilnError, Parked
 from common.jobs.claim import Claim
 from common.jobs.state import TERMINAL, Stage
 from worker.breaker import Breaker
@@ -29,7 +29,7 @@ def run(claim: Claim, workshop: Workshop) -> None:
 def _attempt(claim: Claim, hold: Hold, workshop: Workshop) -> Outcome:
     try:
         return _work(claim, hold, workshop)
-    except WorkerDraining as reason:
+    except Parked as reason:
         hold.checkpoints.keep(now=True)  # off the device, where the pictures would move on meanwhile
         return Stopped(reason)
     except Interrupted as reason:

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from common.errors import Interrupted, JobCanceled, KilnError, LeaseLost, StorageError, Unavailable, WorkerDraining
+from common.errors import Interrupted, JobCanceled, KilnError, LeaseLost, Parked, StorageError, Unavailable
 from common.jobs import lease
 from common.jobs.claim import Claim
 from common.jobs.lease import StoredImage
@@ -80,7 +80,7 @@ def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status:
             lease.cancel(engine, claim)
             log.info("job canceled")
             return Status.CANCELED
-        case Stopped(WorkerDraining()):
+        case Stopped(Parked()):
             lease.park(engine, claim)
             log.info("job parked")
             return Status.QUEUED

@@ -52,8 +52,8 @@ def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
         if not alone:
             return
         swept = sweep_once(engine, lease_seconds=settings.lease_seconds, max_failures=settings.max_failures)
-        if swept.returned or swept.expired:
-            log.info("swept", returned=swept.returned, expired=swept.expired)
+        if swept.returned or swept.expired or swept.closed:
+            log.info("swept", returned=swept.returned, expired=swept.expired, closed=swept.closed)
         for model in settings.registry:
             ring_for_waiting(engine, doorbell, model)
 

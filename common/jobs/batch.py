@@ -1,4 +1,4 @@
-"""Batches: many submissions in, one row for the batch and one for each job out, all or none; then steered as one."""
+"""Batches: many submissions in, one row for the batch and one for each job out, all or none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,26 +7,25 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Engine, func, literal, select, update
+from sqlalchemy import Connection, Engine, Row, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
 from common.errors import Conflict, IdempotencyMismatch, QueueFull
 from common.ids import new_id
-from common.jobs.owner import canceling
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
 from common.jobs.submit import Submission, next_turn, reached
-from common.jobs.tables import batches, is_queued, is_running, jobs
+from common.jobs.tables import batches, is_queued, jobs
+from common.jobs.window import Window
 
 # When a paused job may start. Not PostgreSQL's infinity, which Python's datetime cannot hold
 PAUSED = datetime(9999, 1, 1, tzinfo=UTC)
 
 _COLUMNS = (
     "id", "batch_id", "owner", "custom_id", "spec", "spec_digest", "model", "metadata", "retried_from", "fingerprint",
-    "lane", "priority", "turn", "deadline", "published_at", "progress_total",
+    "lane", "priority", "turn", "not_before", "deadline", "published_at", "progress_total",
 )  # fmt: skip
 
 
@@ -39,6 +38,7 @@ class NewBatch:
     fingerprint: str  # hash of the request as sent: tells a repeated request from another under the same key
     lane: Lane = Lane.BATCH
     deadline: datetime | None = None
+    window: Window | None = None
     metadata: Mapping[str, str] | None = None
     idempotency_key: str | None = None
 
@@ -49,6 +49,7 @@ class BatchReceipt:
 
     batch_id: UUID
     replayed: bool
+    due: bool = False  # whether its jobs may start now
 
 
 def submit_batch(
@@ -60,41 +61,13 @@ def submit_batch(
     under the limits, Unavailable where the database is down.
     """
     with transaction(engine) as connection:
-        batch_id = _insert_batch(connection, batch, sorted({one.spec.model for one in submissions}))
+        when = due(connection, batch.window)
+        batch_id = _insert_batch(connection, batch, sorted({one.spec.model for one in submissions}), when.closes)
         if batch_id is None:
             return BatchReceipt(_first_under_key(connection, batch), replayed=True)
         _check_room(connection, batch.owner, len(submissions), max_queued, max_queued_per_owner)
-        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, submissions)
-    return BatchReceipt(batch_id, replayed=False)
-
-
-def pause_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
-    """Let no job of the batch start until resume_batch(). Those that run come to their end.
-
-    One that fails meanwhile, and may try again, waits with the others. Nothing happens to a batch that is over.
-    """
-    with transaction(engine) as connection:
-        if _steer(connection, owner, batch_id, paused_at=func.coalesce(batches.c.paused_at, func.clock_timestamp())):
-            live = (jobs.c.batch_id == batch_id) & (is_queued | is_running)
-            connection.execute(update(jobs).where(live).values(not_before=PAUSED))
-
-
-def resume_batch(engine: Engine, owner: str, batch_id: UUID) -> list[str]:
-    """Let the jobs of a paused batch start again, now. Returns the models of those that wait."""
-    with transaction(engine) as connection:
-        if not _steer(connection, owner, batch_id, paused_at=None):
-            return []
-        clock = func.clock_timestamp()
-        paused = (jobs.c.batch_id == batch_id) & (is_queued | is_running) & (jobs.c.not_before == PAUSED)
-        again = update(jobs).where(paused).values(not_before=clock, published_at=clock).returning(jobs.c.model)
-        return list(connection.execute(again).scalars())
-
-
-def cancel_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
-    """Cancel what waits at once; ask the workers of what runs to, at the next step. What is over stays as it is."""
-    with transaction(engine) as connection:
-        if _steer(connection, owner, batch_id, canceled_at=func.clock_timestamp()):
-            connection.execute(canceling(jobs.c.batch_id == batch_id))
+        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, when, submissions)
+    return BatchReceipt(batch_id, replayed=False, due=not when.later)
 
 
 def retry_failed(
@@ -114,14 +87,44 @@ def retry_failed(
         again = _to_retry(connection, batch_id)
         _check_room(connection, owner, len(again), max_queued, max_queued_per_owner)
         deadline = batch.deadline if batch.deadline and batch.deadline > datetime.now(UTC) else None
-        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, again)
+        when = due(connection, window_of(batch))
         if batch.paused_at is not None:
-            new = (jobs.c.batch_id == batch_id) & is_queued
-            connection.execute(update(jobs).where(new).values(not_before=PAUSED))
+            when = Due(PAUSED, later=True, closes=when.closes)
+        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again)
+        connection.execute(update(batches).where(batches.c.id == batch_id).values(closes_at=when.closes))
         return [one.spec.model for one in again]
 
 
-def _insert_batch(connection: Connection, batch: NewBatch, models: Sequence[str]) -> UUID | None:
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When jobs may start, whether that is later than now, and until when; None: for good."""
+
+    opens: datetime
+    later: bool
+    closes: datetime | None
+
+    @property
+    def rung(self) -> datetime | None:
+        """When the message was sent: with the commit, or not yet."""
+        return None if self.later else self.opens
+
+
+def due(connection: Connection, window: Window | None) -> Due:
+    """By the database's clock."""
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    if window is None:
+        return Due(now, False, None)
+    span = window.span(now)
+    return Due(max(now, span.opens), span.opens > now, span.closes)
+
+
+def window_of(batch: Row[Any]) -> Window | None:
+    return Window.from_json(batch.window) if batch.window else None
+
+
+def _insert_batch(
+    connection: Connection, batch: NewBatch, models: Sequence[str], closes: datetime | None
+) -> UUID | None:
     """The new batch's id; None where the owner has used this idempotency key already."""
     statement = (
         insert(batches)
@@ -133,6 +136,8 @@ def _insert_batch(connection: Connection, batch: NewBatch, models: Sequence[str]
             models=list(models),
             lane=batch.lane,
             deadline=batch.deadline,
+            window=batch.window.to_json() if batch.window else None,
+            closes_at=closes,
             idempotency_key=batch.idempotency_key,
             fingerprint=batch.fingerprint,
         )
@@ -165,12 +170,13 @@ def _copy_jobs(
     batch_id: UUID,
     lane: Lane,
     deadline: datetime | None,
+    when: Due,
     submissions: Sequence[Submission],
 ) -> None:
     """COPY: several times as fast as inserting, and a batch may have a hundred thousand jobs."""
     if not submissions:
         return
-    turn, now = connection.execute(select(next_turn(submissions[0].owner, lane), func.clock_timestamp())).one()
+    turn = connection.execute(select(next_turn(submissions[0].owner, lane))).scalar_one()
     ids = sorted(new_id() for _ in submissions)  # their order is the order of the jobs
     driver = connection.connection.driver_connection
     assert driver is not None  # noqa: S101 - a connection that is in use has one
@@ -180,7 +186,7 @@ def _copy_jobs(
                 (
                     job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), one.spec.digest(),
                     one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
-                    lane.value, one.priority, turn + place, deadline, now, one.spec.evaluations,
+                    lane.value, one.priority, turn + place, when.opens, deadline, when.rung, one.spec.evaluations,
                 )
             )  # fmt: skip
 
@@ -202,9 +208,3 @@ def _to_retry(connection: Connection, batch_id: UUID) -> list[Submission]:
         )
         for row in connection.execute(statement)
     ]
-
-
-def _steer(connection: Connection, owner: str, batch_id: UUID, **values: ColumnElement[Any] | None) -> bool:
-    """Change the batch's row, and so lock it; False where the owner has no such batch, or it was canceled."""
-    mine = (batches.c.id == batch_id) & (batches.c.owner == owner) & batches.c.canceled_at.is_(None)
-    return connection.execute(update(batches).where(mine).values(**values)).rowcount == 1

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import reading, transaction
-from common.errors import KilnError, LeaseLost, as_json
+from common.errors import KilnError, LeaseLost, NotNow, as_json
 from common.ids import new_id
 from common.jobs.claim import Claim
 from common.jobs.state import Stage, Status
@@ -23,6 +23,10 @@ from common.jobs.tables import images, is_running, jobs
 
 _CLOCK = func.clock_timestamp()
 _NO_LEASE: dict[str, None] = {"lease_token": None, "lease_expires_at": None, "run_deadline_at": None}
+
+
+# What was asked of a job while it runs. When it was claimed its time had come: a later one was given to it since
+_WISHES = (jobs.c.cancel_requested_at.is_not(None).label("cancel"), (jobs.c.not_before > _CLOCK).label("wait"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +62,25 @@ def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) 
 
 
 def cancel_requested(engine: Engine, claim: Claim) -> bool:
-    """Has the job's user asked to cancel? Raises LeaseLost where the lease no longer stands. Writes nothing."""
-    statement = select(jobs.c.cancel_requested_at.is_not(None)).where(_held(claim))
+    """Has the job's user asked to cancel? Writes nothing.
+
+    Raises LeaseLost where the lease no longer stands, and NotNow where the job is to wait.
+    """
     with reading(engine) as connection:
-        answer: bool | None = connection.execute(statement).scalar_one_or_none()
-    if answer is None:
+        row = connection.execute(select(*_WISHES).where(_held(claim))).one_or_none()
+    if row is None:
         raise _lost(claim)
-    return answer
+    return _heed(row.cancel, row.wait)
 
 
 def save(engine: Engine, claim: Claim, *, stage: Stage, done: int, texts: Mapping[str, str] | None = None) -> bool:
     """Record how far the job is: its stage, U-Net evaluations done, and texts (styled and enhanced prompt).
 
-    Returns whether its user has asked to cancel. Raises LeaseLost.
+    Returns whether its user has asked to cancel. Raises LeaseLost, and NotNow where the job is to wait.
     """
     values = {"stage": stage, "progress_done": done, **(texts or {})}
-    row = _write(engine, claim, values, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
-    return bool(row.cancel)
+    row = _write(engine, claim, values, *_WISHES)
+    return _heed(row.cancel, row.wait)
 
 
 def succeed(
@@ -135,7 +141,7 @@ def cancel(engine: Engine, claim: Claim) -> None:
 
 
 def park(engine: Engine, claim: Claim) -> None:
-    """Give the job back unharmed, as a worker does that is asked to stop: no failure is charged. Raises LeaseLost."""
+    """Give the job back unharmed, as its worker or it itself is to stop: no failure is charged. Raises LeaseLost."""
     asked = jobs.c.cancel_requested_at.is_not(None)
     values = _NO_LEASE | {
         "status": case((asked, Status.CANCELED), else_=Status.QUEUED),
@@ -179,6 +185,13 @@ def _write(engine: Engine, claim: Claim, values: Mapping[str, Any], *answer: Col
     if row is None:
         raise _lost(claim)
     return row
+
+
+def _heed(cancel: bool, wait: bool) -> bool:
+    """Whether the job is to be canceled, which goes before waiting."""
+    if wait and not cancel:
+        raise NotNow
+    return cancel
 
 
 def _ended(status: Status) -> dict[str, Any]:

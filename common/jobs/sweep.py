@@ -12,6 +12,7 @@ from common.errors import WorkerLost
 from common.jobs.lease import charge
 from common.jobs.owner import remove_jobs
 from common.jobs.state import Status
+from common.jobs.steer import close_windows
 from common.jobs.tables import is_queued, is_running, jobs
 from common.jobs.workers import forget_workers
 
@@ -28,6 +29,7 @@ class Swept:
 
     returned: int
     expired: int
+    closed: int  # windows of batches
     forgotten: int
 
 
@@ -39,10 +41,11 @@ def only_sweeper(engine: Engine) -> Iterator[bool]:
 
 
 def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
-    """Take back dead leases, expire what its deadline overtook, forget workers silent for a day."""
+    """Take back dead leases, expire what its deadline overtook, close windows, forget workers silent for a day."""
     return Swept(
         returned=return_expired(engine, lease_seconds=lease_seconds, max_failures=max_failures),
         expired=expire_overdue(engine),
+        closed=close_windows(engine),
         forgotten=forget_workers(engine, silent_seconds=_FORGET_WORKERS_AFTER),
     )
 

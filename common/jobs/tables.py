@@ -113,6 +113,8 @@ batches = Table(
     Column("models", ARRAY(Text), nullable=False),
     Column("lane", Text, nullable=False),
     Column("deadline", DateTime(timezone=True)),
+    Column("window", JSONB(none_as_null=True)),
+    Column("closes_at", DateTime(timezone=True)),  # the end of its window's present span, or of the next one
     Column("idempotency_key", Text),
     Column("fingerprint", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
@@ -122,6 +124,7 @@ batches = Table(
     CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
 )
 Index("batches_owner", batches.c.owner, batches.c.id)
+Index("batches_closing", batches.c.closes_at, postgresql_where=text("closes_at IS NOT NULL"))
 
 images = Table(
     "images",

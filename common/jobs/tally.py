@@ -29,6 +29,8 @@ class Batch:
     metadata: Mapping[str, str]
     lane: str
     deadline: datetime | None
+    window: Mapping[str, Any] | None
+    closes_at: datetime | None
     created_at: datetime
     paused_at: datetime | None
     canceled_at: datetime | None

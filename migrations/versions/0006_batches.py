@@ -9,7 +9,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-GRANTS = "GRANT SELECT, INSERT, UPDATE (paused_at, canceled_at) ON batches TO kiln_api"
+GRANTS = "GRANT SELECT, INSERT, UPDATE (paused_at, canceled_at, closes_at) ON batches TO kiln_api"
 
 
 def upgrade() -> None:
@@ -22,6 +22,8 @@ def upgrade() -> None:
         sa.Column("models", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("lane", sa.Text(), nullable=False),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("window", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("closes_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column(
@@ -34,6 +36,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("owner", "idempotency_key", name="batches_idempotency"),
     )
     op.create_index("batches_owner", "batches", ["owner", "id"], unique=False)
+    op.create_index(
+        "batches_closing", "batches", ["closes_at"], unique=False, postgresql_where=sa.text("closes_at IS NOT NULL")
+    )
     op.add_column("jobs", sa.Column("custom_id", sa.Text(), nullable=True))
     op.create_foreign_key("jobs_batch_id_fkey", "jobs", "batches", ["batch_id"], ["id"])
     op.create_index(

@@ -1,14 +1,18 @@
 """Batches over HTTP: all jobs or none, in their order; and steered as one."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from common.db import transaction
-from common.errors import NumericalError
+from common.errors import NotNow, NumericalError
+from common.ids import parse_id
 from common.jobs import lease
+from common.jobs.steer import close_windows
+from common.jobs.window import DAYS, Window
 from common.jobs.workers import record_worker
 from tests.api.conftest import Api
 from tests.jobs.make import PICTURE, claim, claimed, let_deadlines_pass, submit
@@ -209,6 +213,82 @@ def test_a_paused_batch_waits_until_it_is_resumed(api: Api) -> None:
     resumed = api.post(f"/v1/batches/{batch['id']}/resume").json()
     assert (resumed["status"], resumed["paused_at"]) == ("running", None)
     assert {claimed(api.engine, f"w{n}").attempt for n in range(4)} == {1, 2}
+
+
+def test_jobs_of_a_window_that_is_open_run_until_it_closes_and_again_when_it_opens(api: Api) -> None:
+    batch = api.post("/v1/batches", json=APPLES | {"window": window(-1, 1)}).json()
+    assert api.messages() > 0
+    running = claimed(api.engine)
+    assert close_windows(api.engine) == 0
+    opens = let_window_close(api, batch)
+    assert close_windows(api.engine) == 1
+    assert claim(api.engine) is None
+    with pytest.raises(NotNow):
+        lease.cancel_requested(api.engine, running)
+    lease.park(api.engine, running)
+    (shown,) = {job["input"]["not_before"] for job in api.get(f"/v1/jobs?batch_id={batch['id']}").json()["data"]}
+    assert datetime.fromisoformat(shown) == opens
+    closes = datetime.fromisoformat(api.get(f"/v1/batches/{batch['id']}").json()["closes_at"])
+    assert closes - opens == timedelta(hours=1)
+
+
+def test_jobs_of_a_window_that_is_closed_wait_for_it_also_after_a_pause(api: Api) -> None:
+    """A batch that is resumed at noon, and runs at noon."""
+    batch = api.post("/v1/batches", json=APPLES | {"window": window(2, 3)}).json()
+    assert (claim(api.engine), api.messages()) == (None, 0)
+    for call in ("pause", "resume"):
+        api.post(f"/v1/batches/{batch['id']}/{call}")
+    assert (claim(api.engine), api.messages()) == (None, 0)
+
+
+def test_a_batch_that_is_over_is_looked_at_no_more(api: Api) -> None:
+    batch = api.post("/v1/batches", json=APPLES | {"window": window(-1, 1)}).json()
+    for number in range(4):
+        lease.succeed(api.engine, claimed(api.engine, f"w{number}"), [PICTURE], recipe={}, timings={})
+    let_window_close(api, batch)
+    assert [close_windows(api.engine) for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer", "says"),
+    [
+        ({"start": "22:00", "end": "22:00"}, "/window/end", "the start"),
+        ({"start": "25:00", "end": "06:00"}, "/window/start", "HH:MM"),
+        ({"start": "2200", "end": "06:00"}, "/window/start", "HH:MM"),
+        ({"start": "22:00", "end": "06:00", "tz": "Europe/Atlantis"}, "/window/tz", "IANA"),
+        ({"start": "22:00", "end": "06:00", "tz": "../../etc/passwd"}, "/window/tz", "IANA"),
+        ({"start": "22:00", "end": "06:00", "days": ["mon", "noday"]}, "/window/days", "sun"),
+        ({"start": "22:00"}, "/window/end", "is required"),
+    ],
+)
+def test_a_window_that_is_none_is_refused_by_its_field(
+    api: Api, wrong: dict[str, Any], pointer: str, says: str
+) -> None:
+    assert says in rejected(api, json=APPLES | {"window": wrong})[pointer]
+
+
+def test_lines_say_their_window_in_the_query(api: Api) -> None:
+    query = {"window": "22:00-06:00", "tz": "Europe/Berlin", "days": ["fri", "sat"]}
+    batch = api.post("/v1/batches", params=query, content=b"prompt\na cat\n", headers=CSV).json()
+    assert batch["window"] == {"start": "22:00", "end": "06:00", "tz": "Europe/Berlin", "days": ["fri", "sat"]}
+    api.empty()
+    for wrong in ("22:00", "22:00-22:00", "22:00-24:00"):
+        assert set(rejected(api, params={"window": wrong}, content=b"prompt\na cat\n", headers=CSV)) == {"/window"}
+
+
+def window(*hours: int) -> dict[str, str]:
+    """From and until so many hours from now."""
+    start, end = (f"{datetime.now(UTC) + timedelta(hours=each):%H:%M}" for each in hours)
+    return {"start": start, "end": end}
+
+
+def let_window_close(api: Api, batch: dict[str, Any]) -> datetime:
+    """What the clocks do meanwhile: it is now two hours before the window opens. When that is, is returned."""
+    later = Window.from_json(window(2, 3) | {"tz": "UTC", "days": DAYS})
+    closed = text('UPDATE batches SET "window" = :window, closes_at = clock_timestamp() WHERE id = :id')
+    with transaction(api.engine) as connection:
+        connection.execute(closed, {"window": json.dumps(later.to_json()), "id": parse_id("batch", batch["id"])})
+    return later.span(datetime.now(UTC)).opens
 
 
 def test_cancel_ends_what_waits_and_asks_what_runs(api: Api) -> None:

@@ -86,6 +86,19 @@ def test_a_file_that_is_not_there_and_a_batch_that_is_not_are_told_in_a_line(kil
     assert not (kiln.folder / "pictures").exists()
 
 
+def test_a_window_is_meant_by_this_machines_clock(kiln: Command, prompts: Path) -> None:
+    """Four in the afternoon instead of ten at night."""
+    done = kiln(
+        "batch", "run", "prompts.csv", "--window", "22:00-06:00", "--days", "fri,sat", "--json", TZ="Asia/Tokyo"
+    )
+    batch = json.loads(done.stdout)
+    assert batch["window"] == {"start": "22:00", "end": "06:00", "tz": "Asia/Tokyo", "days": ["fri", "sat"]}
+    kiln("batch", "cancel", batch["id"])
+    wrong = kiln("batch", "run", "prompts.csv", "--window", "22:00-22:00")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("--window: must not be the start")
+
+
 def test_a_batch_is_paused_and_goes_on(kiln: Command, prompts: Path) -> None:
     kiln("batch", "run", "prompts.csv", "--seeds", "20")
     (batch,) = json.loads(kiln("batch", "list", "--limit", "1", "--json").stdout)

@@ -14,12 +14,13 @@ from sqlalchemy import Engine
 from common.db import make_engine
 from common.errors import NumericalError, StorageError
 from common.jobs import lease
-from common.jobs.batch import NewBatch, cancel_batch, pause_batch, resume_batch, retry_failed, submit_batch
+from common.jobs.batch import NewBatch, retry_failed, submit_batch
 from common.jobs.keys import Scope, any_key, create_key, find_key, note_use
 from common.jobs.outlook import depth, outlook
 from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
 from common.jobs.state import BatchStatus, Stage, Status
+from common.jobs.steer import cancel_batch, close_windows, pause_batch, resume_batch
 from common.jobs.submit import unheard
 from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.jobs.tables import metadata
@@ -99,6 +100,7 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     pause_batch(api, "ann", made_batch)
     assert resume_batch(api, "ann", made_batch) == ["demo"]
     assert retry_failed(api, "ann", made_batch, max_queued=100, max_queued_per_owner=100) == []
+    assert close_windows(api) == 0
     cancel_batch(api, "ann", made_batch)
     shown = get_batch(api, "ann", made_batch, alive_seconds=60)
     assert shown is not None

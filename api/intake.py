@@ -1,0 +1,124 @@
+"""The body of POST /v1/batches in; the batch and its jobs out. InvalidRequest names each field that is wrong."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from api.expand import expand, read_lines
+from api.orders import EXAMPLE, BatchRequest, LineOptions, NightWindow
+from api.resolve import check_deadline, check_metadata, plain_text
+from common.errors import FieldError, InvalidRequest, UnknownMediaType
+from common.jobs.batch import NewBatch
+from common.jobs.submit import Submission
+from common.jobs.window import DAYS, Window
+from common.settings import Settings
+
+MAX_NAME = 200  # characters
+LINES = {"application/x-ndjson": False, "application/jsonl": False, "text/csv": True}  # whether it is CSV
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for."""
+
+    batch: NewBatch
+    submissions: list[Submission]
+    dry_run: bool
+
+
+def read_batch(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
+    """A matrix of JSON, or lines and the ``options`` of the query. Raises also MalformedBody and UnknownMediaType."""
+    if kind in LINES:
+        return _take_lines(body, kind, options, settings, owner)
+    if kind == "application/json":
+        return _take_matrix(body, options, settings, owner)
+    raise UnknownMediaType(f"a batch is application/json, {', '.join(LINES)}, and not {kind[:80]!r}")
+
+
+def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
+    sent = hashlib.sha256(b"\0".join([kind.encode(), options.model_dump_json().encode(), body])).hexdigest()
+    start, dash, end = (options.window or "").partition("-")
+    if options.window and not dash:
+        raise InvalidRequest("window must be HH:MM-HH:MM", (FieldError("/window", "must be HH:MM-HH:MM"),))
+    night = NightWindow(start=start, end=end, tz=options.tz, days=options.days) if options.window else None
+    errors = [*plain_text("name", options.name, MAX_NAME), *check_deadline(options.deadline)]
+    window = _read_window(night, {"start": "/window", "end": "/window", "tz": "/tz", "days": "/days"}, errors)
+    submissions = read_lines(body, options, settings, owner, as_csv=LINES[kind])
+    batch = NewBatch(owner, options.name, sent, options.lane, options.deadline, window)
+    return Asked(batch, submissions, options.dry_run)
+
+
+def _take_matrix(body: bytes, options: LineOptions, settings: Settings, owner: str) -> Asked:
+    if given := sorted(options.model_fields_set):
+        said = "stands in the body, where that is JSON"
+        raise InvalidRequest(f"{given[0]} {said}", tuple(FieldError(f"/{name}", said) for name in given))
+    try:
+        asked = BatchRequest.model_validate_json(body)
+    except ValidationError as error:
+        # as FastAPI tells it of bodies that it reads itself
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+    errors = [
+        *plain_text("name", asked.name, MAX_NAME),
+        *check_deadline(asked.deadline),
+        *check_metadata(asked.metadata, settings),
+    ]
+    window = _read_window(asked.window, {name: f"/window/{name}" for name in NightWindow.model_fields}, errors)
+    submissions = expand(asked, settings, owner)
+    sent = hashlib.sha256(body).hexdigest()
+    batch = NewBatch(owner, asked.name, sent, asked.lane, asked.deadline, window, asked.metadata)
+    return Asked(batch, submissions, asked.dry_run)
+
+
+def _read_window(night: NightWindow | None, places: dict[str, str], errors: list[FieldError]) -> Window | None:
+    """The window, where it and all else is right. Raises InvalidRequest with ``errors`` and its own."""
+    window = None
+    if night is not None:
+        start, end = (_clock(text, places[name], errors) for name, text in (("start", night.start), ("end", night.end)))
+        if start is not None and start == end:
+            errors.append(FieldError(places["end"], "must not be the start"))
+        if unknown := [day for day in night.days if day not in DAYS]:
+            errors.append(FieldError(places["days"], f"{unknown[0][:80]!r} is not known; known: {', '.join(DAYS)}"))
+        zone = _zone(night.tz, places["tz"], errors)
+        if start is not None and end is not None and zone is not None:
+            window = Window(start, end, zone, tuple(day for day in DAYS if day in night.days))
+    if errors:
+        raise InvalidRequest(f"{errors[0].pointer[1:]} {errors[0].detail}", tuple(errors))
+    return window
+
+
+def _clock(text: str, pointer: str, errors: list[FieldError]) -> time | None:
+    try:
+        if len(text) != len("HH:MM"):
+            raise ValueError
+        return time.fromisoformat(text)
+    except ValueError:
+        errors.append(FieldError(pointer, f"{text[:80]!r} is not a time: HH:MM, from 00:00 to 23:59"))
+    return None
+
+
+def _zone(name: str, pointer: str, errors: list[FieldError]) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # no such zone; a path; a folder of zones
+        errors.append(FieldError(pointer, f"{name[:80]!r} is no zone of the IANA database, as Europe/Berlin"))
+    return None
+
+
+def _describe() -> dict[str, Any]:
+    """For the OpenAPI document: FastAPI knows no call that reads three kinds."""
+    shape = BatchRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = shape.pop("$defs")
+    shape["properties"]["matrix"] = parts["Matrix"]  # the other parts are known from jobs and answers
+    kinds = {
+        "application/json": {"schema": shape, "example": EXAMPLE},
+        **{kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")},
+    }
+    return {"requestBody": {"required": True, "content": kinds}}
+
+
+BODY = _describe()
