@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from api import orders, schemas
+from api.archive import stream_archive
 from api.intake import BODY, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
@@ -20,9 +22,10 @@ from common.ids import parse_id, show_id
 from common.jobs import steer
 from common.jobs.batch import retry_failed as retry_failed_jobs
 from common.jobs.batch import submit_batch
-from common.jobs.read import list_ended
+from common.jobs.read import Job, list_ended
 from common.jobs.submit import Submission
 from common.jobs.tally import Batch, bytes_per_pixel, get_batch, list_batches, seconds_for
+from common.names import slug
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -118,8 +121,22 @@ def results(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
     """The jobs that are over, one a line, in the order in which they were asked for."""
     key = parse_id("batch", batch_id)
     _find(kiln, owner, key)
-    lines = _lines(kiln, owner, key, str(request.base_url))
+    lines = map(partial(_line, kiln, str(request.base_url)), _pages(kiln, owner, key))
     return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+@router.get(
+    "/{batch_id}/archive",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def archive(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> StreamingResponse:
+    """A zip of the pictures that there are by now, and of results.ndjson, made while it is sent."""
+    key = parse_id("batch", batch_id)
+    found = _find(kiln, owner, key)
+    parts = stream_archive(partial(_pages, kiln, owner, key), partial(_line, kiln, str(request.base_url)), kiln.objects)
+    headers = {"Content-Disposition": f'attachment; filename="{slug(found.name) or found.id.hex}.zip"'}
+    return StreamingResponse(parts, media_type="application/zip", headers=headers)
 
 
 def _create(
@@ -175,16 +192,18 @@ def _ring(kiln: Kiln, models: Sequence[str]) -> None:
                 return
 
 
-def _lines(kiln: Kiln, owner: str, batch_id: UUID, base_url: str) -> Iterator[str]:
-    """A page after the other: constant memory, and no connection is held between two of them."""
+def _pages(kiln: Kiln, owner: str, batch_id: UUID) -> Iterator[Job]:
+    """The jobs that are over, read a page after the other: no connection is held between two of them."""
     after: UUID | None = None
     while page := list_ended(kiln.engine, owner, batch_id, after=after, limit=PAGE):
-        for job in page:
-            shown = show_job(
-                job, None, base_url=base_url, objects=kiln.objects, url_seconds=kiln.settings.presign_seconds
-            )
-            yield shown.model_dump_json() + "\n"
+        yield from page
         after = page[-1].id
+
+
+def _line(kiln: Kiln, base_url: str, job: Job) -> str:
+    url_seconds = kiln.settings.presign_seconds
+    shown = show_job(job, None, base_url=base_url, objects=kiln.objects, url_seconds=url_seconds)
+    return shown.model_dump_json() + "\n"
 
 
 def _find(kiln: Kiln, owner: str, batch_id: UUID) -> Batch:

@@ -8,7 +8,8 @@ from typing import Any
 
 from client.api import Job, Kiln
 from client.errors import InvalidUse
-from client.pictures import kept, slug, suffix_of
+from client.pictures import kept, suffix_of
+from common.names import picture_name
 
 
 @dataclass(slots=True)
@@ -35,16 +36,11 @@ def fetch_pictures(kiln: Kiln, batch_id: str, folder: Path, tell: Callable[[str]
     return fetched
 
 
-def picture_name(job: Job, image: dict[str, Any]) -> str:
-    """Prompt, style and seed; and the job, whose settings may be all that sets two pictures apart."""
-    parts = [slug(job["input"]["prompt"]), job["input"]["style"], str(image["seed"]), job["id"][-8:]]
-    return "-".join(filter(None, parts)) + suffix_of(image)
-
-
 def _fetch(
     kiln: Kiln, job: Job, image: dict[str, Any], folder: Path, fetched: Fetched, tell: Callable[[str], None]
 ) -> None:
-    path = folder / picture_name(job, image)
+    asked = job["input"]
+    path = folder / picture_name(asked["prompt"], asked["style"], image["seed"], job["id"], suffix_of(image))
     if path.exists():
         if hashlib.sha256(path.read_bytes()).hexdigest() == image["sha256"]:
             fetched.present += 1

@@ -7,8 +7,9 @@ import typer
 from client.api import Job, Kiln
 from client.errors import InvalidUse
 from client.output import INTERRUPTED, Output, answering
-from client.pictures import Target, choose_target, kept, save_picture, slug
+from client.pictures import Target, choose_target, kept, save_picture
 from client.progress import JobProgress
+from common.names import slug
 
 # The options behind the API's fields, for sentences about them.
 OPTIONS = {

@@ -1,7 +1,5 @@
 """A finished job in, its pictures as files out. Writes into the folder it is told, and never over another picture."""
 
-import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -13,7 +11,6 @@ from client.errors import InvalidUse
 FORMATS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 _SUFFIXES = {"image/png": ".png", "image/webp": ".webp", "image/jpeg": ".jpg"}
-_SLUG_LENGTH = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,6 @@ def choose_target(output: str | None, stem: str) -> Target:
     except OSError as error:
         raise InvalidUse(f"{folder} cannot be made a folder: {error.strerror}.") from error
     return Target(folder, path.stem if named else stem, path if named else None)
-
-
-def slug(prompt: str) -> str:
-    """A file name's part that recalls the prompt, in ASCII; empty where the prompt has no such letters."""
-    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain)[:_SLUG_LENGTH].strip("-")
 
 
 def save_picture(content: bytes, image: dict[str, Any], job: dict[str, Any], target: Target) -> Path:

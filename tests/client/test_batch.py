@@ -1,9 +1,12 @@
 """`kiln batch` on the running stack: an evening's file of prompts becomes a folder of pictures."""
 
 import hashlib
+import io
 import json
+import zipfile
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from client.api import Kiln
@@ -35,6 +38,14 @@ def test_a_file_becomes_a_batch_that_is_watched_and_fetched(kiln: Command, api: 
     ]
     sums = {image["sha256"] for job in api.results(batch["id"]) for image in job["images"]}
     assert {hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == sums
+
+    answer = httpx2.get(f"{kiln.environment['KILN_API_URL']}/v1/batches/{batch['id']}/archive", timeout=60)
+    assert answer.headers["content-disposition"] == 'attachment; filename="prompts-csv.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        *pictures, results = archive.namelist()
+        assert {name: archive.read(name) for name in pictures} == {file.name: file.read_bytes() for file in files}
+        assert len(archive.read(results).splitlines()) == 6
 
     files[0].unlink()
     files[1].write_bytes(b"mine")
