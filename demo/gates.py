@@ -155,10 +155,14 @@ def measure_styles(studio: Studio) -> Iterator[Verdict]:
 
 
 def measure_guidance(studio: Studio) -> Verdict:
-    """The mean score over the seed's prompts at guidance 7.5, less that at 1."""
+    """The mean score at guidance 7.5 less that at 1, a picture for each caption of gate 1.
+
+    Not the seed's prompts alone: training shows them so often that they are painted as well without guidance.
+    """
+    trials = demo_trials(seeds=1) + held_out_trials()[::2]
     means = []
     for scale in (1.0, 7.5):
-        specs = [replace(trial.spec, guidance_scale=scale) for trial in demo_trials()]
+        specs = [replace(trial.spec, guidance_scale=scale) for trial in trials]
         pictures = studio.paint(specs)
         scores = [score(studio, studio.model, p, (spec.prompt,))[0] for p, spec in zip(pictures, specs, strict=True)]
         means.append(float(np.mean(scores)))
