@@ -1,6 +1,8 @@
 """The Python client against the real API: pages, lost answers, damaged pictures, waiting, what it reads."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,11 +10,21 @@ import pytest
 
 from client.api import Kiln
 from client.errors import DamagedPicture, KilnApiError
-from tests.client.relay import losing_first_answer
 from tests.deployment import Kiln as Deployment
 from tests.processes import changed, running_api
+from tests.proxy import Proxy, proxied
 
 FAR = "2099-01-01T00:00:00Z"  # not before this: a job that stays queued
+
+
+@contextmanager
+def losing_first_answer(api: Kiln) -> Iterator[tuple[Proxy, Kiln]]:
+    """A client whose first request arrives and whose connection dies before the answer does."""
+    address = urlsplit(api.base_url)
+    with proxied(str(address.hostname), int(address.port or 80)) as proxy:
+        proxy.become("lose")
+        with Kiln(f"http://127.0.0.1:{proxy.port}") as client:
+            yield proxy, client
 
 
 def count(api: Kiln, prompt: str) -> int:
@@ -21,10 +33,9 @@ def count(api: Kiln, prompt: str) -> int:
 
 def test_a_submit_whose_answer_is_lost_makes_one_job(api: Kiln) -> None:
     prompt = f"one cat {uuid.uuid4()}"
-    address = urlsplit(api.base_url)
-    with losing_first_answer(str(address.hostname), int(address.port or 80)) as relay, Kiln(relay.url) as client:
+    with losing_first_answer(api) as (proxy, client):
         job = client.submit(prompt, not_before=FAR)
-    assert (relay.lost, relay.passed) == (1, 1)
+    assert (proxy.lost, proxy.taken) == (1, 2)
     assert api.job(job["id"])["input"]["prompt"] == prompt
     assert count(api, prompt) == 1
     api.cancel(job["id"])
@@ -33,10 +44,9 @@ def test_a_submit_whose_answer_is_lost_makes_one_job(api: Kiln) -> None:
 def test_a_retry_whose_answer_is_lost_makes_one_job(api: Kiln) -> None:
     prompt = f"another cat {uuid.uuid4()}"
     old = api.cancel(api.submit(prompt, not_before=FAR)["id"])
-    address = urlsplit(api.base_url)
-    with losing_first_answer(str(address.hostname), int(address.port or 80)) as relay, Kiln(relay.url) as client:
+    with losing_first_answer(api) as (proxy, client):
         job = client.retry(old["id"], not_before=FAR, seed=9)
-    assert relay.lost == 1
+    assert proxy.lost == 1
     assert (job["retried_from"], job["input"]["seed"]) == (old["id"], 9)
     assert count(api, prompt) == 2
     api.cancel(job["id"])

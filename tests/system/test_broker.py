@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from common.queue import Doorbell
 from tests.deployment import Kiln
 from tests.processes import changed, free_port, running_api, wait_for
-from tests.system.halfopen import relayed
+from tests.proxy import proxied
 from tests.system.test_faults import broker
 
 MESSAGES = 3
@@ -28,13 +28,13 @@ def test_a_worker_hears_a_broker_that_was_restarted_and_one_whose_connections_we
 ) -> None:
     port = free_port()
     doorbell = Doorbell(f"redis://:pass@127.0.0.1:{port}/0")
-    with relayed(port) as relay:
-        through = SecretStr(f"redis://:pass@127.0.0.1:{relay.port}/0")
+    with proxied("127.0.0.1", port) as proxy:
+        through = SecretStr(f"redis://:pass@127.0.0.1:{proxy.port}/0")
         settings = changed(kiln.settings, broker_url=through, database_url=SecretStr(database_url))
         with running_api(settings, log=tmp_path / "api.log") as url, Kiln(url, settings, tmp_path).worker():
             with broker(tmp_path, port):
                 hear(doorbell, seconds=FROM_THE_START)
-                assert relay.cut() > 0
+                assert proxy.become("swallow", later="pass") > 0
                 hear(doorbell, seconds=HALF_OPEN)
             with broker(tmp_path, port):
                 hear(doorbell, seconds=RESTARTED)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from common.local.services import Services
-from tests.chaos.proxy import Proxy, proxied
+from tests.proxy import Proxy, proxied
 
 
 @pytest.fixture
@@ -55,6 +55,26 @@ def test_it_swallows_without_closing_and_gives_what_it_held_afterwards(proxy: Pr
         proxy.become("pass")
         connection.settimeout(5)
         assert connection.recv(100).startswith(b"-NOAUTH")
+
+
+def test_connections_that_there_are_go_half_open_and_later_ones_pass(proxy: Proxy) -> None:
+    with connect(proxy) as old:
+        ask(old)
+        assert proxy.become("swallow", later="pass") == 1
+        with connect(proxy) as new:
+            assert ask(new).startswith(b"-NOAUTH")
+        old.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            ask(old)
+
+
+def test_it_loses_the_first_answer_with_its_connection_and_passes_from_then_on(proxy: Proxy) -> None:
+    proxy.become("lose")
+    with connect(proxy) as connection:
+        assert ended(connection)
+    with connect(proxy) as connection:
+        assert ask(connection).startswith(b"-NOAUTH")
+    assert (proxy.lost, proxy.taken) == (1, 2)
 
 
 def test_it_delays_each_piece(proxy: Proxy) -> None:

@@ -1,0 +1,161 @@
+"""A TCP proxy on loopback: a server's address in; one that passes, refuses, cuts, swallows, delays or loses, out."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["pass", "refuse", "cut", "swallow", "delay", "lose"]
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One connection: both its ends, and what becomes of what passes between them."""
+
+    client: socket.socket
+    server: socket.socket
+    mode: Mode
+
+
+class Proxy:
+    """Passes connections on, until ``become`` says otherwise. Two threads for each connection.
+
+    ``refuse`` ends new connections at once; ``cut`` resets those there are, too; ``swallow`` keeps them open and lets
+    no byte through, as a half-open network does; ``delay`` holds each piece back for ``seconds``; ``lose`` ends the
+    first connection whose server answers, in place of that answer, and passes from then on.
+    """
+
+    def __init__(self, target: tuple[str, int], *, seconds: float = 0.2) -> None:
+        self.taken = 0  # connections that were not refused
+        self.lost = 0  # answers
+        self._target = target
+        self._seconds = seconds
+        self._later: Mode = "pass"
+        self._links: set[Link] = set()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(0.1)
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.getsockname()[1]
+        return port
+
+    def become(self, mode: Mode, *, later: Mode | None = None) -> int:
+        """Do so with every connection that there is, and with later ones, unless those are to be ``later``.
+
+        Returns how many there are.
+        """
+        with self._lock:
+            self._later = later or mode
+            links = tuple(self._links)
+        for link in links:
+            link.mode = mode
+            if mode == "cut":
+                _reset(link.client)
+                _end(link.server)
+        return len(links)
+
+    def close(self) -> None:
+        self._closed.set()
+        self.become("cut")
+        for thread in tuple(self._threads):
+            thread.join(timeout=5)
+        self._server.close()
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            with suppress(TimeoutError):
+                self._take(self._server.accept()[0])
+
+    def _take(self, client: socket.socket) -> None:
+        if self._later in ("refuse", "cut"):
+            _reset(client)
+            client.close()
+            return
+        try:
+            server = socket.create_connection(self._target, timeout=5)
+        except OSError:
+            client.close()
+            return
+        server.settimeout(None)
+        with self._lock:
+            self.taken += 1
+            link = Link(client, server, self._later)
+            self._links.add(link)
+        if link.mode in ("refuse", "cut"):  # since a moment ago
+            _reset(client)
+        self._threads.append(threading.Thread(target=self._serve, args=(link,), daemon=True))
+        self._threads[-1].start()
+
+    def _serve(self, link: Link) -> None:
+        with link.client, link.server:
+            answers = threading.Thread(target=self._pump, args=(link, link.server, link.client), daemon=True)
+            answers.start()
+            self._pump(link, link.client, link.server)
+            answers.join()
+        with self._lock:
+            self._links.discard(link)
+
+    def _pump(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
+        """Everything that comes from ``source`` goes to ``sink``, its end too, as the mode allows."""
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._hold(link)
+                if source is link.server and self._loses(link):
+                    _end(link.server)
+                    break
+                sink.sendall(data)
+            self._hold(link)
+            if link.mode != "cut":
+                sink.shutdown(socket.SHUT_WR)
+
+    def _hold(self, link: Link) -> None:
+        """Keep a piece, or an end, while the mode is ``swallow``, or for as long as ``delay`` takes.
+
+        Meanwhile nothing more is read: the sender's buffer fills, as before a dead link.
+        """
+        if link.mode == "delay":
+            time.sleep(self._seconds)
+        while link.mode == "swallow":
+            time.sleep(0.05)
+
+    def _loses(self, link: Link) -> bool:
+        with self._lock:
+            if link.mode != "lose":
+                return False
+            self.lost += 1
+            self._later = "pass"
+            for each in self._links - {link}:
+                each.mode = "pass"
+            return True
+
+
+def _reset(connection: socket.socket) -> None:
+    """End it so that the other side sees a reset, not an end, as soon as it is closed."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _end(connection: socket.socket) -> None:
+    """End it both ways, which wakes whoever reads it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxied(host: str, port: int) -> Iterator[Proxy]:
+    """A proxy before ``host``:``port`` during the block."""
+    proxy = Proxy((host, port))
+    try:
+        yield proxy
+    finally:
+        proxy.close()
