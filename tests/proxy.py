@@ -113,8 +113,9 @@ class Proxy:
                     _end(link.server)
                     break
                 sink.sendall(data)
-            self._hold(link)
-            if link.mode != "cut":
+        self._hold(link)
+        if link.mode != "cut":
+            with suppress(OSError):
                 sink.shutdown(socket.SHUT_WR)
 
     def _hold(self, link: Link) -> None:

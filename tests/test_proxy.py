@@ -1,6 +1,7 @@
 """The proxy does to a real server's connections what it is told."""
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -75,6 +76,18 @@ def test_it_loses_the_first_answer_with_its_connection_and_passes_from_then_on(p
     with connect(proxy) as connection:
         assert ask(connection).startswith(b"-NOAUTH")
     assert (proxy.lost, proxy.taken) == (1, 2)
+
+
+def test_a_client_is_told_that_its_server_was_killed() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        proxied(*server.getsockname()) as proxy,
+        connect(proxy) as connection,
+    ):
+        accepted, _ = server.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()  # a reset, as of a process that had not read everything
+        assert connection.recv(100) == b""
 
 
 def test_it_delays_each_piece(proxy: Proxy) -> None:
