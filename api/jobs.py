@@ -15,6 +15,7 @@ from api.kiln import Kiln, KilnDep, Reader, Submitter
 from api.resolve import ask_again, resolve
 from api.views import show_job
 from common.errors import NotFound, Unavailable
+from common.fault import fault
 from common.ids import parse_id, show_id
 from common.jobs import owner as owners
 from common.jobs.outlook import outlook
@@ -131,10 +132,12 @@ def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
     )
+    fault("committed")
     due = submission.not_before is None
     if due and not receipt.replayed and not kiln.doorbell.ring(submission.spec.model):
         with suppress(Unavailable):  # then the sweeper rings half a minute later than it could
             unheard(kiln.engine, receipt.job_id)
+    fault("published")
     return receipt, _find(kiln, submission.owner, receipt.job_id)
 
 

@@ -64,10 +64,11 @@ def running(command: list[str], variables: Mapping[str, str], log: Path) -> Iter
 
 
 @contextmanager
-def running_api(settings: Settings, log: Path) -> Iterator[str]:
+def running_api(settings: Settings, log: Path, **variables: str) -> Iterator[str]:
     """The API on a free loopback port; gives its base URL once it answers."""
     port = free_port()
-    with running(["api", "--host", "127.0.0.1", "--port", str(port)], environment(settings), log) as process:
+    command = ["api", "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, environment(settings) | variables, log) as process:
         url = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:

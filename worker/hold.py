@@ -10,12 +10,12 @@ import structlog
 from sqlalchemy import Engine
 
 from common.errors import JobCanceled, LeaseLost, Unavailable, WorkerDraining
+from common.fault import fault
 from common.jobs import lease
 from common.jobs.claim import Claim
 from common.jobs.state import Lane, Stage
 from worker.checkpoints import Checkpoints
 from worker.diffusion.slots import Slot
-from worker.fault import fault
 
 log = structlog.get_logger()
 

@@ -1,10 +1,10 @@
 """THE job: a claim in; enhance, diffuse, score, store; one outcome out, settled. Reads from top to bottom."""
 
 from common.errors import Interrupted, KilnError, Parked
+from common.fault import fault
 from common.jobs.claim import Claim
 from common.jobs.state import TERMINAL, Stage
 from worker.breaker import Breaker
-from worker.fault import fault
 from worker.hold import Hold
 from worker.settle import Broken, Finished, Outcome, Stopped, settle
 from worker.stages.diffuse import diffuse

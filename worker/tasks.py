@@ -6,9 +6,9 @@ import structlog
 from celery import Celery
 
 from common.errors import Unavailable
+from common.fault import fault
 from common.ids import show_id
 from common.queue import TASK
-from worker.fault import fault
 from worker.run import run
 from worker.workshop import Workshop
 

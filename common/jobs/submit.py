@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
 from common.errors import IdempotencyMismatch, QueueFull
+from common.fault import fault
 from common.ids import new_id
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane
@@ -60,6 +61,7 @@ def submit_job(
             raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
         if inserted.owner_full:
             raise QueueFull(f"your share of the queue is full: {max_queued_per_owner} jobs of yours are waiting")
+        fault("inserted")
         return Receipt(inserted.id, replayed=False)
 
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
@@ -26,14 +27,22 @@ from tests.chaos.check import Report
 from tests.chaos.crew import Break, Painter, ending, start_painter
 from tests.deployment import TERMINAL, Kiln, running_kiln
 from tests.processes import environment, running, wait_for
+from tests.proxy import Proxy, proxied
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 1, "enhance": False}
 HASTY = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "sweep_seconds": 0.3, "requests_per_minute": 1_000_000}
 
 
+class NotRun(Exception):
+    """This machine lacks what the scenario needs; says what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """A deployment under test, its client's log, and the servers below it, whose home is ``home``."""
+    """A deployment under test, its client's log, and the servers below it, whose home is ``home``.
+
+    ``proxies`` stand between Kiln and the servers whose URLs they are called after; ``services`` are those servers.
+    """
 
     kiln: Kiln
     log: Path
@@ -41,10 +50,11 @@ class Rig:
     home: Path
     client: httpx2.Client
     engine: Engine
+    proxies: Mapping[str, Proxy]
 
-    def post(self, **body: Any) -> str:
+    def post(self, *, key: str = "", **body: Any) -> str:
         """Submit one small job, logged before it is sent and when it is accepted. Gives its id."""
-        key = uuid4().hex
+        key = key or uuid4().hex
         self.note({"asked": key})
         return self._send(key, SMALL | body)
 
@@ -72,10 +82,10 @@ class Rig:
             file.write(json.dumps(line) + "\n")
 
     @contextmanager
-    def worker(self, name: str, fault: str = "", module: str = "worker") -> Iterator[Popen[bytes]]:
+    def worker(self, name: str, fault: str = "", module: str = "worker", **variables: str) -> Iterator[Popen[bytes]]:
         """A ready worker of one seat, which strikes itself where ``fault``, as point:action, says."""
-        variables = environment(self.kiln.settings) | {"KILN_FAULT": fault, "KILN_SEATS": "1", "OMP_NUM_THREADS": "1"}
-        with running([module], variables, self.kiln.logs / f"{name}.log") as process:
+        given = environment(self.kiln.settings) | {"KILN_FAULT": fault, "KILN_SEATS": "1", "OMP_NUM_THREADS": "1"}
+        with running([module], given | variables, self.kiln.logs / f"{name}.log") as process:
 
             def ready() -> bool:
                 assert process.poll() is None, self.kiln.tails()
@@ -151,20 +161,33 @@ class Rig:
 
 
 @contextmanager
-def running_rig(home: Path, **changes: object) -> Iterator[Rig]:
+def running_rig(home: Path, through: Sequence[str] = (), **changes: object) -> Iterator[Rig]:
     """A Kiln without workers on servers of its own in ``home``, with leases short enough to watch run out.
 
-    ``changes`` are to its settings.
+    ``changes`` are to its settings; ``through`` names URLs of Services that it reaches through a proxy.
     """
-    with running_services(home / "services", durable=False) as services:
-        given = {name[5:].lower(): value for name, value in services.environment().items()}
+    with running_services(home / "services", durable=False) as services, _behind(services, through) as (seen, proxies):
+        given = {name[5:].lower(): value for name, value in seen.environment().items()}
         settings = Settings.model_validate(given | HASTY | changes)
         subprocess.run(
             [sys.executable, "-m", "migrations"], env=os.environ | services.environment(), check=True, timeout=120
         )
         engine = make_engine(services.database_url, name="kiln-chaos", pool_size=1)
         with running_kiln(settings, home) as kiln, httpx2.Client(base_url=kiln.url, timeout=30) as client:
-            yield Rig(kiln, home / "client.jsonl", services, home / "services", client, engine)
+            yield Rig(kiln, home / "client.jsonl", services, home / "services", client, engine, proxies)
         engine.dispose()
     if (noted := home / "services" / "postgres.place").exists():  # as root the database lay elsewhere
         shutil.rmtree(noted.read_text())
+
+
+@contextmanager
+def _behind(services: Services, names: Sequence[str]) -> Iterator[tuple[Services, dict[str, Proxy]]]:
+    """The same servers as seen through proxies before those that are named, by their URL's field; and the proxies."""
+    proxies: dict[str, Proxy] = {}
+    with ExitStack() as stack:
+        for name in names:
+            url = urlsplit(getattr(services, name))
+            proxies[name] = stack.enter_context(proxied("127.0.0.1", url.port or 0))
+            place = f"{url.netloc.rpartition(':')[0]}:{proxies[name].port}"
+            services = replace(services, **{name: url._replace(netloc=place).geturl()})
+        yield services, proxies

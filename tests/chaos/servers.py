@@ -2,7 +2,8 @@
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from common.local import postgres, redis
@@ -17,20 +18,35 @@ class Servers:
         self._pids = dict(rig.services.pids)
 
     def restart_broker(self, signum: int = signal.SIGKILL) -> None:
+        self.end("redis", signum)
+        self.start_broker()
+
+    def start_broker(self) -> None:
         url = urlsplit(self._rig.services.broker_url)
         port, password = url.port or 0, url.password or ""
-        self.end("redis", signum)
         server = redis.start_redis(self._rig.home, port=port, password=password)
         self._pids["redis"] = server.process.pid
         redis.wait_for_redis(server, port)
 
     def restart_database(self, signum: int = signal.SIGQUIT) -> None:
         """SIGQUIT is PostgreSQL's immediate shutdown: every session cut, no checkpoint, recovery at the next start."""
-        url = urlsplit(self._rig.services.database_url)
         self.end("postgres", signum)
+        self.start_database()
+
+    def start_database(self) -> None:
+        url = urlsplit(self._rig.services.database_url)
         server = postgres.start_postgres(self._rig.home, port=url.port or 0, password=url.password or "", durable=False)
         self._pids["postgres"] = server.process.pid
         postgres.wait_for_postgres(server, self._rig.services.database_url)
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """One of redis, postgres and s3 stands still during the block: it takes connections and answers nothing."""
+        os.kill(self._pids[name], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._pids[name], signal.SIGCONT)
 
     def end(self, name: str, signum: int) -> None:
         """Signal one of redis, postgres and s3, and wait for its end."""

@@ -40,6 +40,8 @@ def row(result: dict[str, Any]) -> list[str]:
 def outcome(result: dict[str, Any]) -> str:
     if result["scenario"] == "baseline":
         return "not judged"
+    if result["good"] is None:
+        return str(result["failure"])
     if not result["good"]:
         return f"**no** {result['failure'].partition(chr(10))[0]}"
     return "yes: seen" if result["scenario"].startswith("N") else "yes"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import wrong
 from tests.chaos.rig import Rig, running_rig
-from tests.chaos.scenarios import messages, workers
+from tests.chaos.scenarios import api, messages, workers
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,12 @@ def test_a_worker_that_wakes_after_it_lost_its_job_writes_nothing(rig: Rig) -> N
     report = rig.report()
     assert report.passed, report.violations
     assert rig.refused() == before + 2
+
+
+def test_a_key_that_is_sent_again_after_the_api_was_killed_has_one_job(rig: Rig) -> None:
+    api.kills(rig, 1, points=("committed",))
+    report = rig.report()
+    assert report.passed, report.violations
 
 
 def test_doubled_and_forged_messages_change_nothing_and_end_no_worker(rig: Rig) -> None:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from PIL import Image
 
+from common.fault import fault
 from common.jobs.spec import JobSpec
 from common.objects import Objects
-from worker.fault import fault
 from worker.picture import CONTENT_TYPES, encode, thumbnail
 from worker.ticket import Rendered, Scored, StoredImage
 

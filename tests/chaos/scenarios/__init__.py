@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.check import Report
 from tests.chaos.rig import Rig
-from tests.chaos.scenarios import baseline, cancels, drains, messages, storm, workers
+from tests.chaos.scenarios import api, baseline, broker, cancels, drains, messages, storm, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,14 @@ class Scenario:
     clean: bool | None = True
     report: Callable[[Rig], Report] = Rig.report
     settings: Mapping[str, object] = field(default_factory=dict)  # Kiln's, where they are not the rig's
+    through: tuple[str, ...] = ()  # URLs of servers that Kiln reaches through a proxy
 
 
 SCENARIOS: dict[str, Scenario] = {
     "C1": Scenario(workers.kills, 20, 1),
     "C2": Scenario(workers.late_writes, 20, 1),
+    "C3": Scenario(broker.outages, 10, 1, through=("broker_url",)),
+    "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
     "C11": Scenario(cancels.cancels, 1000, 20),
     "C12": Scenario(drains.drains, 30, 1),
