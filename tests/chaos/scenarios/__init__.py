@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.check import Report
 from tests.chaos.rig import Rig
-from tests.chaos.scenarios import api, baseline, broker, cancels, drains, messages, storm, workers
+from tests.chaos.scenarios import api, baseline, broker, cancels, database, drains, messages, storm, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C1": Scenario(workers.kills, 20, 1),
     "C2": Scenario(workers.late_writes, 20, 1),
     "C3": Scenario(broker.outages, 10, 1, through=("broker_url",)),
+    "C4": Scenario(database.outages, 10, 1, settings=database.PATIENT, through=("database_url",)),
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
     "C11": Scenario(cancels.cancels, 1000, 20),
