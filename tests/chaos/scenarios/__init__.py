@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.check import Report
 from tests.chaos.rig import Rig
-from tests.chaos.scenarios import api, baseline, broker, cancels, database, drains, messages, storm, workers
+from tests.chaos.scenarios import api, baseline, broker, cancels, clocks, database, drains, messages, storm, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C4": Scenario(database.outages, 10, 1, settings=database.PATIENT, through=("database_url",)),
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
+    "C8": Scenario(clocks.skews, 5, 1),
     "C11": Scenario(cancels.cancels, 1000, 20),
     "C12": Scenario(drains.drains, 30, 1),
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
