@@ -211,7 +211,7 @@ def _batch_path(batch_id: str) -> str:
 def _object(answer: httpx2.Response) -> dict[str, Any]:
     try:
         data = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise Unreachable(f"What answers at {answer.url.copy_with(query=None)} is not Kiln; is this the right address?")

@@ -87,7 +87,7 @@ def api_error(answer: httpx2.Response) -> KilnApiError:
         code = str((problem.get("error") or {}).get("code") or answer.status_code)
         detail = str(problem.get("detail") or problem.get("title") or f"The API answered {answer.status_code}.")
         errors = tuple(FieldError(str(e["pointer"]), str(e["detail"])) for e in problem.get("errors") or ())
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):  # the last: lists in lists without end
         address = answer.url.copy_with(query=None)
         detail = f"{address} answered {answer.status_code} in a form that is not Kiln's; is this the right address?"
         code, errors = "unexpected_answer", ()

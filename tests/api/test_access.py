@@ -54,12 +54,16 @@ def test_every_key_that_is_not_good_is_the_same_401(admin: Api, guarded: tuple[A
         assert key.rpartition("_")[2] not in told
 
 
+BATCH = {"matrix": {"prompts": ["a"]}}
+
+
 def test_a_key_does_what_its_scopes_say_on_every_route_and_403_names_what_it_lacks(admin: Api) -> None:
     keys = {scope: create_key(admin.engine, "ann", [scope])[0] for scope in (Scope.SUBMIT, Scope.READ)}
     seen = set()
     for method, path in calls(admin):
         needed = Scope.ADMIN if path == "/metrics" else Scope.READ if method == "GET" else Scope.SUBMIT
-        body = {"json": {"prompt": "a", "not_before": "2099-01-01T00:00:00Z"}} if method == "POST" else {}
+        asked = BATCH if path == "/v1/batches" else {"prompt": "a", "not_before": "2099-01-01T00:00:00Z"}
+        body = {"json": asked} if method == "POST" else {}
         anonymous = httpx2.request(method, admin.base_url + path, **body)
         if path in ("/healthz", "/readyz"):
             assert anonymous.status_code == 200

@@ -28,7 +28,7 @@ def test_every_link_leads_to_an_operation_that_there_is(api: Api) -> None:
 
 def test_jobs_that_were_made_are_shown_canceled_retried_and_deleted_as_the_links_say(api: Api) -> None:
     minutes = os.environ.get("FUZZ_MINUTES")
-    dose = f"--max-time={float(minutes) * 60 / TARGETS:.0f}" if minutes else "--max-examples=10"
+    dose = f"--max-time={float(minutes) * 60 / TARGETS:.0f}" if minutes else "--max-examples=30"
     ended = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")),

@@ -1,4 +1,4 @@
-"""The shipped demo weights against the gates under which they were ordered. Paints some 500 pictures: minutes."""
+"""The shipped demo weights against the gates under which they were ordered. Paints hundreds of pictures: minutes."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,13 @@ from worker.diffusion.device import Device
 from worker.stages.diffuse import diffuse
 from worker.stages.enhance import enhance
 
-pytestmark = pytest.mark.timeout(900)  # the first test paints for all
+pytestmark = pytest.mark.timeout(1500)  # the first test paints for all
 
 
-@pytest.fixture(scope="module")
-def verdicts() -> list[Verdict]:
-    return run(DEMO_WEIGHTS, JUDGES)
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["most", "whole"])
+def verdicts(request: pytest.FixtureRequest) -> list[Verdict]:
+    """Most of the pictures; all of them, as training measures in the end, with ``make slow``."""
+    return run(DEMO_WEIGHTS, JUDGES, whole=request.param)
 
 
 def missed(verdicts: list[Verdict], gate: int) -> list[Verdict]:

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from api.resolve import resolve
 from api.schemas import JobRequest
 from client.errors import KilnApiError
-from client.pictures import slug
 from client.transport import api_error
 from common.errors import InvalidRequest, NotFound
 from common.ids import parse_id, show_id
 from common.jobs.spec import JobSpec
 from common.jobs.submit import Submission
+from common.names import slug
 from common.settings import Settings
 from tests.hostile import anything, bodies, for_a_while, in_batches, numbers, prompts, requests
 from tests.unit.test_recipe import make_recipe, read

@@ -7,7 +7,8 @@ import pytest
 
 from client.errors import InvalidUse
 from client.generate import agreed_format
-from client.pictures import choose_target, save_picture, slug
+from client.pictures import choose_target, save_picture
+from common.names import slug
 
 
 def image(index: int, sha256: str | None = "00") -> dict[str, Any]:
