@@ -89,11 +89,7 @@ def load_demo(weights: Path, scorer: Path) -> Model:
 
 
 def measure(studio: Studio, *, whole: bool = True) -> Iterator[Verdict]:
-    """All gates. Paints some 500 pictures: minutes.
-
-    Not ``whole``: of the schedulers that are not the default one seed of each held-out caption, for half of the time
-    goes into their second ones.
-    """
+    """All gates, minutes; where not ``whole``, with one seed of a held-out caption for schedulers not the default."""
     default = demo_trials()[0].spec.scheduler
     for scheduler in SCHEDULERS:
         held_out = held_out_trials()
@@ -161,10 +157,7 @@ def measure_styles(studio: Studio) -> Iterator[Verdict]:
 
 
 def measure_guidance(studio: Studio) -> Verdict:
-    """The mean score at guidance 7.5 less that at 1, over the seed's prompts and every other held-out caption.
-
-    Not the seed's prompts alone: training shows them so often that they are painted as well without guidance.
-    """
+    """The mean score at guidance 7.5 less that at 1. The seed's prompts alone are painted as well without guidance."""
     trials = demo_trials(seeds=1) + held_out_trials()[::4]
     means = []
     for scale in (1.0, 7.5):
@@ -235,7 +228,7 @@ def tell(weights: Path, judges: Path) -> bool:
 
 
 def run(
-    weights: Path, judges: Path, on_picture: Callable[[], None] = lambda: None, *, whole: bool = True
+    weights: Path, judges: Path, on_picture: Callable[[], None] = lambda: None, whole: bool = True
 ) -> list[Verdict]:
     """Every verdict on the weights of one folder; ``judges`` holds the second scorer and the style net."""
     device, worker = Device(WIDE), Device()
