@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 
-from bench.result import Result, at_least, at_most, percentile, spread
+from bench.result import Result, at_least, at_most, percentile, spread, told
 from common.local.stack import running_stack
 
 BATCH = 10_000  # jobs, each on a line; of a model that no worker has
@@ -25,14 +25,14 @@ def measure(home: Path, quick: bool) -> list[Result]:
     rounds, calls = (2, 100) if quick else (5, 300)
     posts: list[list[float]] = []
     polls: list[list[float]] = []
-    batches: list[float] = []
     with running_stack(home) as stack, httpx2.Client(base_url=stack.api_url, timeout=30) as http:
         body = {"prompt": "an orange cat staring off with pretty eyes"}
         for _ in range(rounds):
             posts.append(_time(calls, lambda: http.post("/v1/jobs", json=body | {"not_before": FAR})))
             job = http.post("/v1/jobs", json=body | {"not_before": FAR}).json()["id"]
             polls.append(_time(calls, partial(http.get, f"/v1/jobs/{job}")))
-            batches += _time(1, partial(http.post, "/v1/batches", content=LINES, headers=NDJSON), warm_up=0)
+        batches = _time(rounds, partial(http.post, "/v1/batches", content=LINES, headers=NDJSON), warm_up=0)
+        behind = _time(calls, lambda: http.post("/v1/jobs", json=body | {"not_before": FAR}))
         rung = _time(calls // 3, lambda: http.post("/v1/jobs", json=body | {"num_inference_steps": 1}))
     return [
         _row("POST to 202, p50", [statistics.median(times) for times in posts], 10),
@@ -44,6 +44,7 @@ def measure(home: Path, quick: bool) -> list[Result]:
             "",
             None,
         ),
+        told(f"POST to 202 while {rounds * BATCH:,} jobs wait, p50", [statistics.median(behind)], " ms"),
         at_most(f"POST of a batch of {BATCH:,} jobs to 202", [one / 1000 for one in batches], 2, " s"),
         at_least(
             f"jobs/s in a batch of {BATCH:,} ÷ one POST per job",
