@@ -1,19 +1,24 @@
 """The database: a URL in, an engine, transactions and readings out. The only place that commits."""
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
+from psycopg.errors import ConnectionTimeout
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from common.errors import Unavailable
 
-_PING_AFTER_SECONDS = 1.0
+_PING_SECONDS = 1.0
+_CONNECT_SECONDS = 1.5
+_STATEMENT_SECONDS = 30
+_ANSWER_SECONDS = _STATEMENT_SECONDS + 5.0  # the server's own limit comes first, where there is a server
 
 
 def make_engine(url: str, *, name: str, pool_size: int = 10) -> Engine:
@@ -27,15 +32,14 @@ def make_engine(url: str, *, name: str, pool_size: int = 10) -> Engine:
         hide_parameters=True,  # errors are logged, prompts are not
         connect_args={
             "application_name": name,
-            "connect_timeout": 2,
             "tcp_user_timeout": 2000,
             # the last: a process that was stopped inside a transaction would keep its jobs locked, and no sweep
             # could take them back
-            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC"
+            "options": f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout=10000 -c timezone=UTC"
             " -c idle_in_transaction_session_timeout=10000",
         },
     )
-    _ping_idle_connections(engine)
+    _connect_patiently(engine)
     return engine
 
 
@@ -74,20 +78,60 @@ def _translated() -> Iterator[None]:
         raise Unavailable("the database does not answer") from error
 
 
-def _ping_idle_connections(engine: Engine) -> None:
-    """Try a pooled connection that was idle before it is used: a restarted server then costs nobody an error.
+class _Patient(psycopg.Connection[Any]):
+    """A connection that gives up on a server that takes everything and answers nothing.
 
-    As pool_pre_ping does, but only after a second: it costs a round trip, and a busy pool needs none.
+    ``tcp_user_timeout`` sees only what is not acknowledged, and libpq's ``connect_timeout`` is of two seconds at least.
     """
 
-    @event.listens_for(engine, "checkin")
-    def note(_: object, record: ConnectionPoolEntry) -> None:
-        record.info["idle_since"] = time.monotonic()
+    patience = _ANSWER_SECONDS
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        return _within(_CONNECT_SECONDS, super()._connect_gen(conninfo))
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            return super().wait(gen, interval, timeout or self.patience)
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.pgconn.finish()  # its answer may come after all, and must not be taken for that of the next statement
+            raise ConnectionTimeout("no answer") from error
+
+
+def _within(seconds: float, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The same steps, each of which waits for the server. Raises ConnectionTimeout where they take longer."""
+    until = time.monotonic() + seconds
+    wanted = next(steps)
+    while True:
+        ready = yield wanted
+        if time.monotonic() > until:
+            raise ConnectionTimeout("no answer")
+        try:
+            wanted = steps.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+def _connect_patiently(engine: Engine) -> None:
+    """Try each pooled connection before it is used: a restarted server costs nobody an error, a silent one a second.
+
+    As pool_pre_ping does, which after a silence would connect anew, and wait again.
+    """
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: object, __: object, arguments: list[Any], named: dict[str, Any]) -> _Patient:
+        return _Patient.connect(*arguments, **named)
 
     @event.listens_for(engine, "checkout")
-    def ping(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-        if time.monotonic() - record.info.get("idle_since", math.inf) > _PING_AFTER_SECONDS:
-            try:
-                engine.dialect.do_ping(connection)
-            except engine.dialect.loaded_dbapi.OperationalError as error:
-                raise DisconnectionError from error  # the pool makes a new connection
+    def ping(connection: Any, _: ConnectionPoolEntry, __: object) -> None:
+        connection.patience = _PING_SECONDS
+        try:
+            engine.dialect.do_ping(connection)
+        except ConnectionTimeout:
+            raise
+        except psycopg.OperationalError as error:
+            raise DisconnectionError from error  # the pool makes a new connection
+        finally:
+            connection.patience = _ANSWER_SECONDS
