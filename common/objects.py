@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from common.errors import NotFound, StorageError
 from common.settings import Settings
+from common.skew import SIGNATURE, ServerClock
 
 _CHUNK = 1 << 16
 _NO_OBJECT = ("404", "NoSuchKey", "NotFound")
@@ -29,7 +30,7 @@ class Objects:
         region: str,
         connections: int = 10,
     ) -> None:
-        def client(url: str, **timing: Any) -> Any:
+        def client(url: str, signature: str = SIGNATURE, **timing: Any) -> Any:
             return boto3.client(
                 "s3",
                 endpoint_url=url,
@@ -37,7 +38,7 @@ class Objects:
                 aws_secret_access_key=secret_key,
                 region_name=region,
                 config=Config(
-                    signature_version="s3v4",
+                    signature_version=signature,
                     s3={"addressing_style": "path"},
                     # newer checksum headers are refused by some S3 servers
                     request_checksum_calculation="when_required",
@@ -52,7 +53,10 @@ class Objects:
             endpoint_url, connect_timeout=3, read_timeout=30, retries={"total_max_attempts": 4, "mode": "standard"}
         )
         self._impatient = client(endpoint_url, connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
-        self._public = client(public_url)  # signs for the address that clients use; never connects
+        clock = ServerClock()
+        clock.follow(self._store)
+        clock.follow(self._impatient)
+        self._public = client(public_url, "s3v4")  # signs for the address that clients use; never connects
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Objects":

@@ -15,7 +15,8 @@ log = structlog.get_logger()
 
 TASK = "kiln.generate"
 
-_EXPIRES_SECONDS = 3600  # a doorbell nobody answered for an hour says nothing any more
+# A doorbell that nobody answered for so long says nothing any more. Celery judges by the worker's clock: hence hours
+_EXPIRES_SECONDS = 4 * 3600
 
 
 def make_celery(broker_url: str) -> Celery:

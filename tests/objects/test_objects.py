@@ -6,15 +6,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from urllib.parse import urlsplit
 
+import boto3
 import httpx2
 import pytest
+from botocore.client import Config
+from botocore.exceptions import ClientError
 
 from common.errors import NotFound, StorageError
 from common.local.services import Services
 from common.objects import Objects
 from common.settings import Settings
+from common.skew import SIGNATURE, ServerClock
 from tests.objects.make import make_objects
 
 
@@ -215,3 +220,26 @@ def answering_server(answer: bytes, *, hung_up: threading.Event | None = None) -
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         thread.join(timeout=15)
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_machine_whose_clock_is_wrong_signs_by_the_server_s(services: Services, hours: int) -> None:
+    make_objects(services, bucket="skewed").ensure_bucket()
+    client = boto3.client(
+        "s3",
+        endpoint_url=services.s3_endpoint_url,
+        aws_access_key_id=services.s3_access_key,
+        aws_secret_access_key=services.s3_secret_key,
+        region_name="us-east-1",
+        config=Config(signature_version=SIGNATURE, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+    clock = ServerClock(timedelta(hours=hours))
+    client.meta.events.register("before-sign.s3", clock._tell)
+    with pytest.raises(ClientError, match="RequestTimeTooSkewed"):
+        client.put_object(Bucket="skewed", Key="a", Body=b"early or late")
+
+    clock.follow(client)
+    client.put_object(Bucket="skewed", Key="a", Body=b"in time")
+
+    assert abs(clock.offset) < timedelta(seconds=5)
+    assert client.get_object(Bucket="skewed", Key="a")["Body"].read() == b"in time"
