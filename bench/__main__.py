@@ -30,6 +30,7 @@ ROWS = (
     "tiny",
     "lane",
     "claims",
+    "scale",
     "pinned",
     "memory",
     "gpu",
