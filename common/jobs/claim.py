@@ -48,7 +48,7 @@ def claim_job(
         .where(
             is_queued,
             jobs.c.not_before <= clock,
-            func.coalesce(jobs.c.deadline > clock, True),
+            func.coalesce(jobs.c.deadline > clock, True) | (jobs.c.attempt > 0),  # in time, or begun in time
             jobs.c.model.in_(models),
             jobs.c.lane.in_(lanes),
         )

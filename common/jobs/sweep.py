@@ -76,9 +76,13 @@ def return_expired(engine: Engine, *, lease_seconds: float, max_failures: int, l
 
 
 def expire_overdue(engine: Engine) -> int:
-    """End queued jobs whose deadline has passed; returns how many."""
+    """End jobs that had not begun when their deadline passed; returns how many.
+
+    What was begun, and is back in the queue, goes on.
+    """
     clock = func.clock_timestamp()
-    statement = update(jobs).where(is_queued, jobs.c.deadline <= clock).values(status=Status.EXPIRED, finished_at=clock)
+    late = is_queued & (jobs.c.deadline <= clock) & (jobs.c.attempt == 0)
+    statement = update(jobs).where(late).values(status=Status.EXPIRED, finished_at=clock)
     with transaction(engine) as connection:
         return connection.execute(statement).rowcount
 

@@ -213,6 +213,16 @@ def test_a_deadline_that_passes_expires_a_queued_job_and_no_running_one(engine: 
     assert job.status is Status.EXPIRED
 
 
+def test_a_job_that_began_in_time_and_was_parked_goes_on_after_its_deadline(engine: Engine) -> None:
+    submit(engine, deadline=datetime.now(UTC) + timedelta(seconds=30))
+    begun = claimed(engine)
+    lease.park(engine, begun)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE jobs SET deadline = clock_timestamp() - interval '1 s'"))
+    assert expire_overdue(engine) == 0
+    assert claimed(engine).job_id == begun.job_id
+
+
 @pytest.mark.parametrize("target", list(Status))
 @pytest.mark.parametrize("source", list(Status))
 def test_the_database_allows_exactly_the_transitions_in_code(engine: Engine, source: Status, target: Status) -> None:

@@ -60,7 +60,7 @@ class Clock(Workers):
     @rule()
     def deadlines_pass(self) -> None:
         let_deadlines_pass(self.engine)
-        overdue = [expected for expected in self.within(Status.QUEUED) if expected.deadline]
+        overdue = [each for each in self.within(Status.QUEUED) if each.deadline and not each.attempt]
         assert expire_overdue(self.engine) == len(overdue)
         for expected in overdue:
             expected.end(Status.EXPIRED)
