@@ -93,7 +93,7 @@ def list_(
 
 @batch_app.command("pause", epilog="Example: kiln batch pause batch_0192f3a4b5c67d8e9f0011223344556677")
 def pause(batch_id: BatchId, as_json: AsJson = False) -> None:
-    """Let no more of its jobs start; those that run come to their end."""
+    """Let no more of its jobs start; those that run are kept at their step."""
     with answering(as_json) as output, Kiln() as kiln:
         _say(kiln.steer(batch_id, "pause"), output)
 
