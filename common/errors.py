@@ -171,5 +171,9 @@ class NotNow(Parked):
     """Its batch was paused, or its window has closed."""
 
 
+class StoreAway(Parked):
+    """The object store has been away for as long as an attempt lasts."""
+
+
 class LeaseLost(Interrupted):
     """Another worker may hold the job now: nothing more may be written."""

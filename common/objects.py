@@ -50,7 +50,7 @@ class Objects:
 
         self._bucket = bucket
         self._store = client(
-            endpoint_url, connect_timeout=3, read_timeout=30, retries={"total_max_attempts": 4, "mode": "standard"}
+            endpoint_url, connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2, "mode": "standard"}
         )
         self._impatient = client(endpoint_url, connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
         clock = ServerClock()

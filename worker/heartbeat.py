@@ -85,7 +85,7 @@ class Heartbeat:
 
     def _record(self) -> None:
         state, detail = self._state, self._detail
-        if state == "ready" and (reason := self._workshop.breaker.reason):
+        if state == "ready" and (reason := self._workshop.obstacle):
             state, detail = "unready", reason
         try:
             record_worker(

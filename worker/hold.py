@@ -3,13 +3,14 @@
 import itertools
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec
 
 import structlog
 from sqlalchemy import Engine
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from common.errors import JobCanceled, LeaseLost, Unavailable, WorkerDraining
+from common.errors import JobCanceled, LeaseLost, StorageError, StoreAway, Unavailable, WorkerDraining
 from common.fault import fault
 from common.jobs import lease
 from common.jobs.claim import Claim
@@ -20,15 +21,22 @@ from worker.diffusion.slots import Slot
 log = structlog.get_logger()
 
 SAVE_SECONDS = 0.5  # progress is written at most this often; a cancel is looked for at every step
+LONGEST_PAUSE = 10  # seconds between two tries at an object store that is away
 _arrivals = itertools.count()
+
+P = ParamSpec("P")
 
 
 class Hold:
     """A claim being worked on. The job's thread calls enter() and step(); the heartbeat tells it what it learned."""
 
-    def __init__(self, engine: Engine, claim: Claim, draining: threading.Event, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, engine: Engine, claim: Claim, draining: threading.Event, checkpoints: Checkpoints, patience: float
+    ) -> None:
+        """``patience``: seconds from now for which the object store is waited for."""
         self.claim = claim
         self.checkpoints = checkpoints
+        self.waits_for_store = False
         self.urgency = (claim.lane is Lane.BATCH, -claim.priority, next(_arrivals))
         self.alone = claim.failures > 0
         self.done = 0
@@ -39,6 +47,7 @@ class Hold:
         self._unsaved: dict[str, str] = {}
         self.stage: Stage | None = None
         self._entered_at = self._saved_at = time.monotonic()
+        self._give_back_at = time.monotonic() + patience
 
     def enter(self, stage: Stage, texts: Mapping[str, str] | None = None) -> None:
         """Begin a stage: recorded with what is known by now. Raises as step() does."""
@@ -62,6 +71,26 @@ class Hold:
         self.checkpoints.keep()
         self._look(save=time.monotonic() - self._saved_at >= SAVE_SECONDS)
 
+    def insisting(self, put: Callable[P, None]) -> Callable[P, None]:
+        """``put``, called until the object store takes it: an outage is not the job's fault, and its picture is there.
+
+        Raises as step() does, at once; StoreAway where the attempt would end before the outage does.
+        """
+
+        def insist(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                patience(put, *args, **kwargs)
+            finally:
+                self.waits_for_store = False
+
+        patience = Retrying(
+            retry=retry_if_exception_type(StorageError),
+            wait=wait_random_exponential(max=LONGEST_PAUSE),
+            before_sleep=self._note_outage,
+            sleep=self._wait,
+        )
+        return insist
+
     def lose(self) -> None:
         """The heartbeat found the lease gone."""
         self._lost.set()
@@ -70,6 +99,22 @@ class Hold:
         """Milliseconds per stage, as ``<stage>_ms``."""
         self._close_stage()
         return {f"{stage}_ms": round(1000 * seconds) for stage, seconds in self._timings.items()}
+
+    def _note_outage(self, tried: RetryCallState) -> None:
+        if not self.waits_for_store:
+            log.warning(
+                "the picture waits for the object store", reason=str(tried.outcome and tried.outcome.exception())
+            )
+        self.waits_for_store = True
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._look(save=False)
+            if time.monotonic() > self._give_back_at:
+                raise StoreAway
+            self._draining.wait(min(left, SAVE_SECONDS))
+        self._look(save=False)
 
     def _look(self, *, save: bool) -> None:
         if self._draining.is_set():

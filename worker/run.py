@@ -64,6 +64,6 @@ def _work(claim: Claim, hold: Hold, workshop: Workshop) -> Finished:
     scored = score(spec, texts, rendered, model, device)
 
     hold.enter(Stage.STORE)
-    stored = store(claim.job_id, claim.attempt, spec, rendered, scored, workshop.objects)
+    stored = store(claim.job_id, claim.attempt, spec, rendered, scored, hold.insisting(workshop.objects.put))
 
     return Finished(stored, rendered.recipe, hold.timings())

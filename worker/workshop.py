@@ -48,8 +48,8 @@ class Workshop:
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def claim(self) -> Claim | None:
-        """The next job for this worker; None where there is none, the worker is stopping, or too much has failed."""
-        if self.draining.is_set() or not self.breaker.allows():
+        """The next job for this worker; None where there is none, the worker is stopping, or there is an obstacle."""
+        if self.draining.is_set() or self.store_full or not self.breaker.allows():
             return None
         batch = self.batch_seats.acquire(blocking=False)
         claim = None
@@ -70,11 +70,28 @@ class Workshop:
                 self.breaker.unused()
         return claim
 
+    @property
+    def store_full(self) -> str:
+        """Why nothing more is to be painted; "" while less than half of the seats wait for the object store.
+
+        Their pictures are all that waits for it, in memory: seats bound them.
+        """
+        waiting = sum(hold.waits_for_store for hold in list(self.holds))
+        if 2 * waiting < self.seats:
+            return ""
+        return f"the object store takes nothing: {waiting} of {self.seats} seats wait for it with their pictures"
+
+    @property
+    def obstacle(self) -> str:
+        """Why no job is claimed; "" where nothing is in the way. For people of all owners: it names no job."""
+        return self.breaker.reason or self.store_full
+
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Hold]:
         """Keep the claim's lease alive during the block."""
         checkpoints = Checkpoints(self.objects, claim, self.settings.checkpoint_seconds)
-        held = Hold(self.engine, claim, self.draining, checkpoints)
+        patience = self.settings.job_seconds - self.settings.lease_seconds  # then there is time to give it back
+        held = Hold(self.engine, claim, self.draining, checkpoints, patience)
         self.holds[held] = None
         try:
             yield held

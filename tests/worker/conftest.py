@@ -75,7 +75,7 @@ def hold_claim(engine: Engine, claim: Claim, draining: threading.Event | None = 
         bucket="c",
         region="d",
     )
-    return Hold(engine, claim, draining or threading.Event(), Checkpoints(nowhere, claim, 1e9))
+    return Hold(engine, claim, draining or threading.Event(), Checkpoints(nowhere, claim, 1e9), patience=3600)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_the_bytes_behind_a_row_are_the_picture_its_hash_and_its_type(
 ) -> None:
     spec = make_spec(output_format=output_format)
 
-    (row,) = store(JOB, 1, spec, rendered(1), scored((0,)), objects)
+    (row,) = store(JOB, 1, spec, rendered(1), scored((0,)), objects.put)
 
     assert row.key == object_key(JOB, 1, 0, output_format)
     answer = httpx2.get(objects.presign(row.key, 60))
@@ -55,7 +55,7 @@ def test_the_bytes_behind_a_row_are_the_picture_its_hash_and_its_type(
 
 
 def test_each_picture_carries_its_own_seed_and_scores(objects: Objects, make_spec: MakeSpec) -> None:
-    rows = store(JOB, 2, make_spec(), rendered(2), scored((0, 1)), objects)
+    rows = store(JOB, 2, make_spec(), rendered(2), scored((0, 1)), objects.put)
 
     for index, row in enumerate(rows):
         assert row.key is not None
@@ -67,7 +67,7 @@ def test_each_picture_carries_its_own_seed_and_scores(objects: Objects, make_spe
 
 
 def test_a_dropped_picture_has_a_row_with_its_score_and_no_object(objects: Objects, make_spec: MakeSpec) -> None:
-    dropped, kept = store(JOB, 3, make_spec(), rendered(2), scored((1,)), objects)
+    dropped, kept = store(JOB, 3, make_spec(), rendered(2), scored((1,)), objects.put)
 
     assert (dropped.key, dropped.thumbnail_key, dropped.sha256) == (None, None, None)
     assert (dropped.seed, dropped.clip_score) == (70, 20.0)
@@ -78,9 +78,9 @@ def test_a_dropped_picture_has_a_row_with_its_score_and_no_object(objects: Objec
 
 
 def test_a_later_attempt_overwrites_nothing(objects: Objects, make_spec: MakeSpec) -> None:
-    (first,) = store(JOB, 4, make_spec(), rendered(1), scored((0,)), objects)
+    (first,) = store(JOB, 4, make_spec(), rendered(1), scored((0,)), objects.put)
     changed = replace(rendered(1), images=(Image.new("RGB", (64, 64), "blue"),))
-    store(JOB, 5, make_spec(), changed, scored((0,)), objects)
+    store(JOB, 5, make_spec(), changed, scored((0,)), objects.put)
 
     assert first.key is not None
     assert hashlib.sha256(b"".join(objects.open(first.key))).hexdigest() == first.sha256
@@ -91,7 +91,7 @@ def test_a_store_that_is_away_is_an_error_worth_another_try(services: Services, 
         held.bind(("127.0.0.1", 0))  # never listens: connections are refused
         away = make_objects(services, bucket="store-test", endpoint_url=f"http://127.0.0.1:{held.getsockname()[1]}")
         with pytest.raises(StorageError) as caught:
-            store(JOB, 1, make_spec(), rendered(1), scored((0,)), away)
+            store(JOB, 1, make_spec(), rendered(1), scored((0,)), away.put)
 
     assert caught.value.retryable
 

@@ -1,6 +1,7 @@
 """Stage 4, store: scored pictures in; objects in the bucket, and what the images table will say of them, out."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -8,20 +9,21 @@ from PIL import Image
 
 from common.fault import fault
 from common.jobs.spec import JobSpec
-from common.objects import Objects
 from worker.picture import CONTENT_TYPES, encode, thumbnail
 from worker.ticket import Rendered, Scored, StoredImage
 
+Put = Callable[[str, bytes, str], None]  # key, bytes, content type
+
 
 def store(
-    job_id: UUID, attempt: int, spec: JobSpec, rendered: Rendered, scored: Scored, objects: Objects
+    job_id: UUID, attempt: int, spec: JobSpec, rendered: Rendered, scored: Scored, put: Put
 ) -> tuple[StoredImage, ...]:
-    """Encode and upload what is kept; rows come later. Raises StorageError.
+    """Encode and ``put`` what is kept, and raise what that raises; rows come later.
 
     Keys hold the attempt, so that a worker thought dead can overwrite nothing that a row points at.
     """
     return tuple(
-        _upload(job_id, attempt, index, image, spec, rendered, scored, objects)
+        _upload(job_id, attempt, index, image, spec, rendered, scored, put)
         if index in scored.kept
         else _row(index, image, rendered, scored)
         for index, image in enumerate(rendered.images)
@@ -41,7 +43,7 @@ def _upload(
     spec: JobSpec,
     rendered: Rendered,
     scored: Scored,
-    objects: Objects,
+    put: Put,
 ) -> StoredImage:
     recipe = rendered.recipe | {
         "index": index,
@@ -54,9 +56,9 @@ def _upload(
     key = object_key(job_id, attempt, index, spec.output_format)
     thumbnail_key = object_key(job_id, attempt, index, "thumb.webp")
     content_type = CONTENT_TYPES[spec.output_format]
-    objects.put(key, data, content_type)
+    put(key, data, content_type)
     fault("uploading")
-    objects.put(thumbnail_key, small, CONTENT_TYPES["webp"])
+    put(thumbnail_key, small, CONTENT_TYPES["webp"])
     return replace(
         _row(index, image, rendered, scored),
         key=key,

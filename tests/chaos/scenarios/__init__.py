@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 
 from tests.chaos.check import Report
 from tests.chaos.rig import Rig
-from tests.chaos.scenarios import api, baseline, broker, cancels, clocks, database, drains, messages, storm, workers
+from tests.chaos.scenarios import (
+    api,
+    baseline,
+    broker,
+    cancels,
+    clocks,
+    database,
+    drains,
+    messages,
+    storage,
+    storm,
+    workers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C2": Scenario(workers.late_writes, 20, 1),
     "C3": Scenario(broker.outages, 10, 1, through=("broker_url",)),
     "C4": Scenario(database.outages, 10, 1, settings=database.PATIENT, through=("database_url",)),
+    "C5": Scenario(storage.outages, 5, 1),
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
     "C8": Scenario(clocks.skews, 5, 1),
