@@ -100,6 +100,8 @@ Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("status = 'qu
 Index("jobs_deadline", jobs.c.deadline, postgresql_where=text("status = 'queued' AND deadline IS NOT NULL"))
 Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'running'"))
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
+Index("jobs_status", jobs.c.owner, jobs.c.status, jobs.c.id)
+Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
 Index("jobs_batch", jobs.c.batch_id, jobs.c.id, postgresql_where=text("batch_id IS NOT NULL"))
 
 # What is asked for together. How far a batch is, its jobs say
@@ -149,6 +151,8 @@ images = Table(
         name="images_kept_has_object",
     ),
 )
+
+Index("images_best", images.c.clip_score.desc(), images.c.id.desc(), postgresql_where=text("kept"))
 
 # Written by triggers alone, in the statement that changes the job; its rows go with their job and change never
 events = Table(
