@@ -1,6 +1,8 @@
 """The object store: keys and bytes in, bytes and presigned URLs out, over S3. Vendor errors are translated here."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 
 import boto3
@@ -14,6 +16,15 @@ from common.skew import SIGNATURE, ServerClock
 _CHUNK = 1 << 16
 _NO_OBJECT = ("404", "NoSuchKey", "NotFound")
 _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as a listing shows it; ``modified`` by the store's clock."""
+
+    key: str
+    modified: datetime
+    bytes: int
 
 
 class Objects:
@@ -95,6 +106,16 @@ class Objects:
         except (BotoCoreError, ClientError) as error:
             _translate(error, prefix)
         return sorted(entry["Key"] for entry in found)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Every object whose key begins with ``prefix``, a thousand a request. Raises StorageError."""
+        pages = self._store.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        try:
+            for page in pages:
+                for one in page.get("Contents", []):
+                    yield Entry(one["Key"], one["LastModified"], one["Size"])
+        except (BotoCoreError, ClientError) as error:
+            _translate(error, prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects; those that are not there are no error. Raises StorageError."""

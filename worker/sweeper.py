@@ -1,11 +1,12 @@
 """``python -m worker.sweeper``: every few seconds returns dead leases, expires, and rings for jobs nobody heard of.
 
-A small process of its own, without torch. Two are safe: a lock in the database lets one sweep at a time.
+A small process of its own, without torch. Two are safe: a lock in the database lets one sweep at a time. Retention
+and garbage collection have a thread of their own, for they may take minutes.
 """
 
 import signal
 import threading
-import time
+from datetime import datetime
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 
 from common.db import make_engine
 from common.errors import StorageError, Unavailable
+from common.garbage import find_garbage, settled_before
 from common.jobs.sweep import forget_finished, only_sweeper, sweep_once, take_unpublished
 from common.objects import Objects
 from common.queue import Doorbell
@@ -21,7 +23,8 @@ from common.telemetry import log_as
 
 log = structlog.get_logger()
 
-RETAIN_SECONDS = 3600  # between two rounds of retention: no index leads to a job's end, so each reads all jobs
+CHORES_SECONDS = 3600  # between two rounds of retention and garbage collection
+FEW = 100  # objects of garbage that may be all there is
 MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever the backlog
 
 
@@ -31,19 +34,32 @@ def main() -> None:
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
     doorbell = Doorbell(settings.broker_url.get_secret_value())
     objects = Objects.from_settings(settings)
-    next_retention = time.monotonic()
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
+    threading.Thread(target=do_chores, args=(settings, engine, objects, stop), name="chores", daemon=True).start()
     log.info("sweeper ready")
     while not stop.wait(settings.sweep_seconds):
         try:
             sweep(settings, engine, doorbell)
-            if settings.retention_days is not None and time.monotonic() >= next_retention:
-                retain(engine, objects, settings.retention_days)
-                next_retention = time.monotonic() + RETAIN_SECONDS
         except Unavailable:
             log.warning("not swept: the database does not answer")
+
+
+def do_chores(settings: Settings, engine: Engine, objects: Objects, stop: threading.Event) -> None:
+    """Retention and garbage collection, now and every hour until ``stop``."""
+    while not stop.is_set():
+        try:
+            if settings.retention_days is not None:
+                retain(engine, objects, settings.retention_days)
+            collect(engine, objects, before=settled_before(settings.job_seconds))
+        except Unavailable:
+            log.warning("garbage not collected: the database does not answer")
+        except StorageError:
+            log.warning("garbage not collected: the object store does not answer")
+        except Exception:  # a thread that ended in silence would never do its work again
+            log.exception("garbage not collected")
+        stop.wait(CHORES_SECONDS)
 
 
 def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
@@ -75,6 +91,27 @@ def retain(engine: Engine, objects: Objects, days: float) -> int:
         except StorageError:
             log.warning("objects of deleted jobs were left behind", keys=keys)
             return total
+
+
+def collect(engine: Engine, objects: Objects, *, before: datetime) -> int:
+    """Remove the objects that no row names; returns how many. Raises StorageError and Unavailable.
+
+    Nothing where they are over half of all: then this is more likely another database's bucket, or a database that
+    was restored from before them. `kiln gc` removes them all the same.
+    """
+    pages = [(page.seen, len(page.garbage)) for page in find_garbage(engine, objects, before=before)]
+    seen, found = sum(seen for seen, _ in pages), sum(found for _, found in pages)
+    if found > max(FEW, seen / 2):
+        log.error(
+            "no job names most objects of the bucket: none is removed; see `kiln gc`", objects=seen, unnamed=found
+        )
+        return 0
+    removed = 0
+    for page in find_garbage(engine, objects, before=before) if found else ():
+        objects.delete([entry.key for entry in page.garbage])
+        removed += len(page.garbage)
+        log.info("garbage collected", objects=len(page.garbage), bytes=page.bytes)
+    return removed
 
 
 def ring_for_waiting(engine: Engine, doorbell: Doorbell, model: str) -> int:

@@ -80,3 +80,10 @@ def test_without_any_settings_each_missing_one_is_named(kiln: Command) -> None:
     assert "failed  settings" in done.stdout
     assert "KILN_DATABASE_URL" in done.stdout
     assert "kiln up" in done.stdout
+
+
+def test_gc_says_what_it_would_remove_and_spares_the_young(kiln: Command) -> None:
+    assert kiln("generate", "a red apple", "--steps", "1", "--output", "pictures/").returncode == 0
+    dry = kiln("gc", "--dry-run", "--json")
+    assert json.loads(dry.stdout) == {"seen": 0, "garbage": 0, "bytes": 0, "removed": False, "keys": []}
+    assert kiln("gc").stdout == "0 of 0 objects older than a day removed, 0.0 MB\n"
