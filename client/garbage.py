@@ -36,7 +36,7 @@ def gc(
 def _collect(settings: "Settings", output: Output, dry_run: bool) -> None:
     from common.db import make_engine
     from common.errors import StorageError, Unavailable
-    from common.garbage import find_garbage, settled_before
+    from common.jobs.garbage import find_garbage, settled_before
     from common.objects import Objects
 
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-gc", pool_size=1)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from common.db import make_engine
 from common.errors import StorageError, Unavailable
-from common.garbage import find_garbage, settled_before
+from common.jobs.garbage import find_garbage, settled_before
 from common.jobs.sweep import forget_finished, only_sweeper, sweep_once, take_unpublished
 from common.objects import Objects
 from common.queue import Doorbell

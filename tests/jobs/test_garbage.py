@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine
 
-from common.garbage import find_garbage, settled_before
 from common.jobs import lease
 from common.jobs.claim import Claim
+from common.jobs.garbage import find_garbage, settled_before
 from common.jobs.owner import cancel_job, delete_job
 from common.local.services import Services
 from common.objects import Objects
