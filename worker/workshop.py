@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from uuid import UUID
 
 from sqlalchemy import Engine
 
@@ -44,13 +45,25 @@ class Workshop:
     models: dict[str, Model] = field(default_factory=dict)
     draining: threading.Event = field(default_factory=threading.Event)
     holds: dict[Hold, None] = field(default_factory=dict)
+    in_hand: dict[UUID, Claim] = field(default_factory=dict)  # by token
     breaker: Breaker = field(default_factory=Breaker)
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def claim(self) -> Claim | None:
-        """The next job for this worker; None where there is none, the worker is stopping, or there is an obstacle."""
-        if self.draining.is_set() or self.store_full or not self.breaker.allows():
-            return None
+        """The next job for this worker; None where there is none, the worker is stopping, or there is an obstacle.
+
+        A job that failed before may be what kills its worker: it has the whole process to itself, not the device alone.
+        """
+        with self._claiming:  # or two seats would find the worker idle
+            if any(claim.failures for claim in self.in_hand.values()) or self.draining.is_set() or self.store_full:
+                return None
+            claim = self._claim() if self.breaker.allows() else None
+            if claim:
+                self.in_hand[claim.token] = claim
+            return claim
+
+    def _claim(self) -> Claim | None:
         batch = self.batch_seats.acquire(blocking=False)
         claim = None
         try:
@@ -62,6 +75,7 @@ class Workshop:
                 lease_seconds=self.settings.lease_seconds,
                 job_seconds=self.settings.job_seconds,
                 oldest=next(self._claims) % OLDEST_EVERY == 0,
+                suspects=not self.in_hand,
             )
         finally:
             if batch and not (claim and claim.lane is Lane.BATCH):
@@ -97,6 +111,7 @@ class Workshop:
             yield held
         finally:
             del self.holds[held]
+            self.in_hand.pop(claim.token, None)
             if claim.lane is Lane.BATCH:
                 self.batch_seats.release()
 

@@ -35,11 +35,13 @@ def claim_job(
     lease_seconds: float,
     job_seconds: float,
     oldest: bool = False,
+    suspects: bool = True,
 ) -> Claim | None:
     """Take the next job that is due, or None. One statement: rivals skip each other's locked rows.
 
     The order is lane, priority, turn. With ``oldest`` the job that was submitted first goes first instead:
-    claimed so now and then, no job starves behind an endless stream of more urgent ones.
+    claimed so now and then, no job starves behind an endless stream of more urgent ones. Without ``suspects`` nothing
+    is taken where it is the turn of a job that has failed before: so who waits for it is free for it at last.
     """
     token, clock = uuid4(), func.clock_timestamp()
     order = [jobs.c.id] if oldest else [jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.turn, jobs.c.id]
@@ -59,7 +61,7 @@ def claim_job(
     )
     statement = (
         update(jobs)
-        .where(jobs.c.id == first.c.id, is_queued)
+        .where(jobs.c.id == first.c.id, is_queued, *([] if suspects else [jobs.c.failures == 0]))
         .values(
             status=Status.RUNNING,
             attempt=jobs.c.attempt + 1,

@@ -49,13 +49,15 @@ class Report:
 
 
 def check(engine: Engine, objects: Objects, log: Iterable[str]) -> Report:
-    """Hold the database and the bucket against ``log``: JSON lines {"asked": key}, {"accepted": id, "key": key} and
-    {"canceled": id}. All jobs are expected to be over. Raises Unavailable or StorageError."""
+    """Hold the database and the bucket against ``log``: JSON lines {"asked": key}, {"accepted": id, "key": key},
+    {"canceled": id}, and {"doomed": id, "code": code} of a job that has to fail so. All jobs are expected to be over.
+    Raises Unavailable or StorageError."""
     told = [json.loads(line) for line in log]
     rows, images, events = _read(engine)
     asked = {line["asked"] for line in told if "asked" in line}
     accepted = {parse_id("job", line["accepted"]).hex: line["key"] for line in told if "accepted" in line}
     canceled = {parse_id("job", line["canceled"]).hex for line in told if "canceled" in line}
+    doomed = {parse_id("job", line["doomed"]).hex: line["code"] for line in told if "doomed" in line}
     lost = [f"{job} was accepted and is {_state(rows.get(job))}" for job in accepted if not _over(rows.get(job))]
     doubled = _doubled(accepted, rows.values()) + [
         f"{job} has pictures of {len(attempts)} attempts"
@@ -64,7 +66,13 @@ def check(engine: Engine, objects: Objects, log: Iterable[str]) -> Report:
     ]
     doubled += [sentence for job in rows for sentence in second_ends(job, events[job])]
     odd = [f"{row.id.hex} was never asked for" for row in rows.values() if row.idempotency_key not in asked]
-    odd += [sentence for job, row in rows.items() if (sentence := _odd(row, images[job], objects, job in canceled))]
+    odd += [
+        sentence
+        for job, row in rows.items()
+        if (
+            sentence := _spared(row, doomed[job]) if job in doomed else _odd(row, images[job], objects, job in canceled)
+        )
+    ]
     odd += [sentence for job, row in rows.items() for sentence in broken_history(job, row.status, events[job])]
     done = [row for row in rows.values() if row.status == "succeeded"]
     waits = [seconds for found in events.values() for seconds in recoveries(found)]
@@ -123,6 +131,11 @@ def _odd(row: Row[Any], images: Sequence[Row[Any]], objects: Objects, cancel: bo
     if row.status in ("failed", "expired") or (row.status == "canceled" and not cancel):
         return f"{row.id.hex} is {row.status}: {row.code}"
     return ""
+
+
+def _spared(row: Row[Any], code: str) -> str:
+    """What is wrong with a job that had to fail with ``code``."""
+    return "" if (row.status, row.code) == ("failed", code) else f"{row.id.hex} is {row.status}: {row.code}, not {code}"
 
 
 def _wrong(image: Row[Any], attempt: int, objects: Objects) -> str:

@@ -5,6 +5,7 @@ U-Net call takes CHAOS_CALL_MS, waits while the file CHAOS_GATE is there, and ad
 """
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from worker.weights import Model
 from worker.workshop import Workshop
 
 SIDE = 16  # pixels of a picture, whatever was asked for
+HARMS = ("", "memory", "numbers", "black", "wedge", "crash")  # that a prompt can name
+DARK = 1e9  # what the U-Net makes of a picture that is to become black
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def load_nothing(workshop: Workshop) -> None:
 
 
 class Unet:
-    """Takes its time, and keeps count of the rows that it was given."""
+    """Takes its time, and keeps count of the rows that it was given. A prompt that names a harm does it."""
 
     config = SimpleNamespace(in_channels=4, cross_attention_dim=4)
 
@@ -65,7 +68,23 @@ class Unet:
             time.sleep(0.01)
         time.sleep(self._seconds)
         self._tally.write(b"." * len(sample))
-        return SimpleNamespace(sample=torch.sin(sample) / 2)
+        harms = encoder_hidden_states[:, 0, 0].long() - 1
+        for harm in set(harms.tolist()):
+            strike(HARMS[harm])
+        made = torch.sin(sample) / 2
+        made[harms == HARMS.index("numbers")] = torch.nan
+        made[harms == HARMS.index("black")] = DARK
+        return SimpleNamespace(sample=made)
+
+
+def strike(harm: str) -> None:
+    """What a job can do to the device and to the process it is in."""
+    if harm == "memory":
+        raise torch.OutOfMemoryError("CUDA out of memory, says the painter")
+    if harm == "wedge":
+        threading.Event().wait()
+    if harm == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Vae:
@@ -74,7 +93,9 @@ class Vae:
     config = SimpleNamespace(scaling_factor=1.0)
 
     def decode(self, latents: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(sample=torch.rand(len(latents), 3, SIDE, SIDE) * 2 - 1)
+        pixels = torch.rand(len(latents), 3, SIDE, SIDE) * 2 - 1
+        pixels[latents.abs().amax(dim=(1, 2, 3)) > DARK / 100] = -1
+        return SimpleNamespace(sample=pixels)
 
 
 class Words(dict[str, int]):
@@ -85,12 +106,15 @@ class Words(dict[str, int]):
 
 
 class Tokenizer:
-    """Every text is as long as the next."""
+    """Every text is as long as the next, and its first token says what harm it does."""
 
     model_max_length = 77
 
     def __call__(self, texts: list[str] | str, **_: Any) -> SimpleNamespace:
-        return SimpleNamespace(input_ids=[0] if isinstance(texts, str) else torch.zeros(len(texts), 77))
+        if isinstance(texts, str):
+            return SimpleNamespace(input_ids=[0])
+        harms = [next((place for place, harm in enumerate(HARMS) if harm and harm in text), 0) for text in texts]
+        return SimpleNamespace(input_ids=torch.tensor(harms).float()[:, None].expand(-1, 77))
 
 
 class Scorer:
@@ -111,7 +135,7 @@ def make_model(name: str) -> Model:
             unet=Unet(),
             vae=Vae(),
             tokenizer=Tokenizer(),
-            text_encoder=lambda ids: SimpleNamespace(last_hidden_state=torch.ones(len(ids), 77, 4)),
+            text_encoder=lambda ids: SimpleNamespace(last_hidden_state=ids[:, :, None].expand(-1, -1, 4) + 1),
             scorer=Scorer(),
             scorer_tokenizer=lambda texts, **_: Words(texts=len(texts)),
             scorer_processor=lambda images, **_: SimpleNamespace(pixel_values=torch.zeros(len(images))),

@@ -12,6 +12,7 @@ from tests.chaos.scenarios import (
     cancels,
     clocks,
     database,
+    device,
     drains,
     messages,
     storage,
@@ -46,6 +47,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
     "C8": Scenario(clocks.skews, 5, 1),
+    "C10": Scenario(device.harms, 10, 1, settings=device.SETTINGS),
     "C11": Scenario(cancels.cancels, 1000, 20),
     "C12": Scenario(drains.drains, 30, 1),
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
