@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,6 +16,7 @@ from api.archive import stream_archive
 from api.intake import BODY, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.report import make_json, stream_csv, stream_html
 from api.views import show_batch, show_job
 from common.errors import NotFound
 from common.ids import parse_id, show_id
@@ -30,6 +31,7 @@ from common.names import slug
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
+REPORTS = {"html": "text/html", "csv": "text/csv", "json": "application/json"}
 PAGE = 200  # jobs read at once while results are streamed
 
 
@@ -75,7 +77,7 @@ def show(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> order
 
 @router.post("/{batch_id}/pause", response_model=orders.Batch)
 def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
-    """Let none of its jobs start; those that run come to their end."""
+    """Let none of its jobs start; those that run are kept at their step."""
     key = parse_id("batch", batch_id)
     steer.pause_batch(kiln.engine, owner, key)
     return _show(request, kiln, owner, key)
@@ -137,6 +139,29 @@ def archive(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
     parts = stream_archive(partial(_pages, kiln, owner, key), partial(_line, kiln, str(request.base_url)), kiln.objects)
     headers = {"Content-Disposition": f'attachment; filename="{slug(found.name) or found.id.hex}.zip"'}
     return StreamingResponse(parts, media_type="application/zip", headers=headers)
+
+
+@router.get(
+    "/{batch_id}/report",
+    response_class=StreamingResponse,
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in REPORTS.values()}}},
+)
+def report(
+    batch_id: str,
+    kiln: KilnDep,
+    owner: Reader,
+    form: Annotated[Literal["html", "csv", "json"], Query(alias="format")] = "html",
+) -> StreamingResponse:
+    """The morning's report on what is over: a file that opens offline, a line a picture, or the figures alone."""
+    key = parse_id("batch", batch_id)
+    found, jobs = _find(kiln, owner, key), partial(_pages, kiln, owner, key)
+    parts: Iterator[str] = {
+        "html": lambda: stream_html(found, jobs, kiln.objects),
+        "csv": lambda: stream_csv(jobs),
+        "json": lambda: iter([make_json(found, jobs)]),
+    }[form]()
+    headers = {"Content-Disposition": f'inline; filename="{slug(found.name) or found.id.hex}.{form}"'}
+    return StreamingResponse(parts, media_type=REPORTS[form], headers=headers)
 
 
 def _create(

@@ -72,7 +72,7 @@ def show_image(image: Image, *, objects: Objects, url_seconds: int) -> schemas.I
 def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
     """The batch as the API tells it."""
     own_url = f"{base_url}v1/batches/{show_id('batch', batch.id)}"
-    calls = ("pause", "resume", "cancel", "retry-failed", "results", "archive")
+    calls = ("pause", "resume", "cancel", "retry-failed", "results", "archive", "report")
     return orders.Batch(
         id=show_id("batch", batch.id),
         name=batch.name,

@@ -104,6 +104,10 @@ class Kiln:
         with self._api.lines(f"{_batch_path(batch_id)}/results") as lines:
             yield from map(json.loads, lines)
 
+    def report(self, batch_id: str, form: Literal["html", "csv", "json"] = "html") -> bytes:
+        """The morning's report on a batch, as a file. Raises as above."""
+        return self._api.call("GET", f"{_batch_path(batch_id)}/report", params={"format": form}).content
+
     def wait(self, job_id: str, on_update: Callable[[Job], object] | None = None, timeout: float | None = None) -> Job:
         """The job once it is finished; ``on_update`` sees every answer. Raises TimeoutError after ``timeout`` s."""
         for job in self._follow(_path(job_id), timeout):

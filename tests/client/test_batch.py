@@ -47,6 +47,14 @@ def test_a_file_becomes_a_batch_that_is_watched_and_fetched(kiln: Command, api: 
         assert {name: archive.read(name) for name in pictures} == {file.name: file.read_bytes() for file in files}
         assert len(archive.read(results).splitlines()) == 6
 
+    report = kiln("report", batch["id"], "--output", "night.html")
+    assert (report.returncode, report.stdout) == (0, "night.html\n"), report.stderr
+    page = (kiln.folder / "night.html").read_text()
+    assert page.count("data:image/webp;base64,") == 6
+    assert page.rstrip().endswith("</html>")
+    assert kiln("report", batch["id"], "--format", "csv").stdout == f"{batch['id']}.csv\n"
+    assert len((kiln.folder / f"{batch['id']}.csv").read_text().splitlines()) == 7
+
     files[0].unlink()
     files[1].write_bytes(b"mine")
     second = kiln("batch", "download", batch["id"], "pictures")

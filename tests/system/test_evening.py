@@ -67,6 +67,8 @@ def test_an_evening_s_file_is_painted_in_two_nights_whatever_dies(kiln: Kiln, en
     logs = kiln.tails()
     assert "job parked" in logs
     assert "job resumed" in logs
+    figures = httpx2.get(f"{kiln.url}/v1/batches/{batch['id']}/report?format=json", timeout=30).json()
+    assert (figures["pictures"], len(figures["scores"]["prompt"]), figures["failures"]) == (40, 40, [])
     told = run(kiln, "download", batch["id"], str(tmp_path / "pictures"))
     assert told["saved"] == len(list((tmp_path / "pictures").iterdir())) == 40
 
