@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
-from client import batch, doctor, garbage, generate, jobs, keys, models, report, up
+from client import batch, doctor, evaluate, garbage, generate, jobs, keys, models, report, up
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed, was canceled or expired, or a check failed; "
@@ -45,5 +45,6 @@ EXAMPLES: dict[Callable[..., None], str] = {
 for command, example in EXAMPLES.items():
     app.command(command.__name__, epilog=f"Example: {example}")(command)
 app.add_typer(batch.batch_app, name="batch", no_args_is_help=True)
+app.add_typer(evaluate.eval_app, name="eval", no_args_is_help=True)
 app.add_typer(models.models_app, name="models", no_args_is_help=True)
 app.add_typer(keys.keys_app, name="keys", no_args_is_help=True)

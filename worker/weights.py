@@ -60,6 +60,26 @@ class Model:
     compiled: tuple[int, int] | None = None  # width and height of the pictures for which the U-Net is compiled
 
 
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The parts of a model that score, alone."""
+
+    scorer: CLIPModel
+    scorer_tokenizer: CLIPTokenizer
+    scorer_processor: CLIPImageProcessorPil
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_scorer(name: str, entry: ModelEntry, *, home: Path) -> Scorer:
+    """The scorer of ``entry`` on the CPU, fetched into ``home`` when not yet there. Raises ModelNotLoadable."""
+    _silence_libraries()
+    device, dtype = torch.device("cpu"), torch.float32
+    with naming(name, "scorer", entry.scorer):
+        located = locate_part(name, "scorer", entry.scorer, home)
+        return Scorer(**_load_part("scorer", located, device, dtype), device=device, dtype=dtype)
+
+
 def load_model(
     name: str,
     entry: ModelEntry,

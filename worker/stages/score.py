@@ -9,7 +9,7 @@ from PIL import Image
 from common.jobs.spec import JobSpec
 from worker.diffusion.device import Device
 from worker.ticket import Enhanced, Rendered, Scored
-from worker.weights import Model
+from worker.weights import Model, Scorer
 
 Images = tuple[Image.Image, ...]
 Texts = tuple[str, ...]
@@ -33,7 +33,7 @@ def score_together(model: Model, jobs: Sequence[tuple[Images, Texts]]) -> list[l
     return scores
 
 
-def clip_scores(images: Images, texts: Texts, model: Model) -> list[tuple[float, ...]]:
+def clip_scores(images: Images, texts: Texts, model: Model | Scorer) -> list[tuple[float, ...]]:
     """For each text, one score per picture: 100 * max(cos(image, text), 0) (CLIPScore; Hessel et al., 2021)."""
     words = model.scorer_tokenizer(
         list(texts),
