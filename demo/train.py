@@ -41,7 +41,7 @@ def main(
     ),
     vae_minutes: Annotated[float, typer.Option(help="of each process's own computing, as all of these")] = 50,
     unet_small_minutes: Annotated[float, typer.Option(help="at half the size, where it sees four times as much")] = 40,
-    unet_minutes: Annotated[float, typer.Option()] = 150,
+    unet_minutes: Annotated[float, typer.Option()] = 215,
     scorer_minutes: Annotated[float, typer.Option(help="for each of the two scorers")] = 18,
     styles_minutes: Annotated[float, typer.Option(help="for the classifier that only the gates use")] = 6,
     ship_to: Annotated[Path, typer.Option(help="the folder that Kiln loads the model from")] = DEMO_WEIGHTS,
