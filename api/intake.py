@@ -14,6 +14,7 @@ from api.orders import EXAMPLE, BatchRequest, LineOptions, NightWindow
 from api.resolve import check_deadline, check_metadata, plain_text
 from common.errors import FieldError, InvalidRequest, UnknownMediaType
 from common.jobs.batch import NewBatch
+from common.jobs.best import fewest_pictures
 from common.jobs.submit import Submission
 from common.jobs.window import DAYS, Window
 from common.settings import Settings
@@ -49,7 +50,8 @@ def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings
     errors = [*plain_text("name", options.name, MAX_NAME), *check_deadline(options.deadline)]
     window = _read_window(night, {"start": "/window", "end": "/window", "tz": "/tz", "days": "/days"}, errors)
     submissions = read_lines(body, options, settings, owner, as_csv=LINES[kind])
-    batch = NewBatch(owner, options.name, sent, options.lane, options.deadline, window)
+    _check_best(options.keep_best, submissions)
+    batch = NewBatch(owner, options.name, sent, options.lane, options.deadline, window, options.keep_best)
     return Asked(batch, submissions, options.dry_run)
 
 
@@ -70,8 +72,23 @@ def _take_matrix(body: bytes, options: LineOptions, settings: Settings, owner: s
     window = _read_window(asked.window, {name: f"/window/{name}" for name in NightWindow.model_fields}, errors)
     submissions = expand(asked, settings, owner)
     sent = hashlib.sha256(body).hexdigest()
-    batch = NewBatch(owner, asked.name, sent, asked.lane, asked.deadline, window, asked.metadata)
+    _check_best(asked.keep_best, submissions)
+    batch = NewBatch(owner, asked.name, sent, asked.lane, asked.deadline, window, asked.keep_best, asked.metadata)
     return Asked(batch, submissions, asked.dry_run)
+
+
+def _check_best(keep: int | None, submissions: list[Submission]) -> None:
+    """Raises InvalidRequest where nothing could be chosen from, or a job chooses for itself."""
+    if keep is None:
+        return
+    specs = [one.spec for one in submissions]
+    if any(spec.keep_best is not None for spec in specs):
+        wrong = "cannot be said of the batch and of a job in it"
+    elif keep > (fewest := fewest_pictures(specs)):
+        wrong = f"must be at most {fewest}: so many pictures differ in the seed alone"
+    else:
+        return
+    raise InvalidRequest(f"keep_best {wrong}", (FieldError("/keep_best", wrong),))
 
 
 def _read_window(night: NightWindow | None, places: dict[str, str], errors: list[FieldError]) -> Window | None:

@@ -57,6 +57,12 @@ class Options(BaseModel):
     name: StrictStr = Field(default="", description="at most 200 characters")
     lane: Lane = Field(default=Lane.BATCH, description="interactive goes before batch")
     deadline: Moment | None = Field(default=None, description="what has not started by then expires")
+    keep_best: int | None = Field(
+        default=None,
+        ge=1,
+        description="of pictures that differ in the seed alone, so many keep their objects once all jobs are over: "
+        "those that fit their prompt best",
+    )
     dry_run: bool = Field(default=False, description="say what it would be, and store nothing")
 
 
@@ -106,6 +112,7 @@ class Batch(BaseModel):
     deadline: datetime | None
     window: NightWindow | None
     closes_at: datetime | None = Field(description="when its window closes next")
+    keep_best: int | None
     metadata: dict[str, str]
     created_at: datetime
     started_at: datetime | None

@@ -84,6 +84,7 @@ def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
         deadline=batch.deadline,
         window=orders.NightWindow.model_validate(batch.window) if batch.window else None,
         closes_at=batch.closes_at,
+        keep_best=batch.keep_best,
         metadata=dict(batch.metadata),
         created_at=batch.created_at,
         started_at=batch.started_at,

@@ -24,7 +24,7 @@ BatchId = Annotated[str, typer.Argument(metavar="ID", help="A batch's id.")]
 
 
 @batch_app.command(
-    "run", epilog="Example: kiln batch run prompts.csv --styles cinematic,anime --seeds 4 --window 22:00-06:00 --watch"
+    "run", epilog="Example: kiln batch run prompts.csv --styles cinematic,anime --seeds 4 --keep-best 1 --window 22:00-06:00 --watch"
 )
 def run(
     file: Annotated[
@@ -42,13 +42,19 @@ def run(
     window: Annotated[str | None, typer.Option(help="Run only then, every night: 22:00-06:00.")] = None,
     tz: Annotated[str | None, typer.Option(help="The window's time zone.  [default: this machine's]")] = None,
     days: Annotated[str | None, typer.Option(help="Days on which the window opens, as mon,tue.")] = None,
+    keep_best: Annotated[
+        int | None, typer.Option(min=1, help="Of each prompt's seeds, keep so many pictures: those that fit it best.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be, and queue nothing.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until all jobs are over.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue a job for each line of a file, all of them or none, and print the batch's id."""
     names = {name: f"--{name}" for name in ("styles", "deadline", "lane", "window", "tz", "days")}
-    with answering(as_json, names | {"seeds_per_line": "--seeds"}) as output, Kiln() as kiln:
+    with (
+        answering(as_json, names | {"seeds_per_line": "--seeds", "keep_best": "--keep-best"}) as output,
+        Kiln() as kiln,
+    ):
         lines, as_csv = _read(file)
         options = {
             "styles": [style.strip() for style in styles.split(",")] if styles else None,
@@ -59,6 +65,7 @@ def run(
             "window": window,
             "tz": (tz or get_localzone_name()) if window else tz,
             "days": days.split(",") if days else None,
+            "keep_best": keep_best,
         }
         if dry_run:
             estimate = kiln.submit_batch(lines, as_csv=as_csv, dry_run=True, **options)

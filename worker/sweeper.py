@@ -6,6 +6,7 @@ and garbage collection have a thread of their own, for they may take minutes.
 
 import signal
 import threading
+import time
 from datetime import datetime
 
 import structlog
@@ -14,6 +15,7 @@ from sqlalchemy import Engine
 
 from common.db import make_engine
 from common.errors import StorageError, Unavailable
+from common.jobs.best import drop_rest
 from common.jobs.garbage import find_garbage, settled_before
 from common.jobs.sweep import forget_finished, only_sweeper, sweep_once, take_unpublished
 from common.objects import Objects
@@ -47,9 +49,14 @@ def main() -> None:
 
 
 def do_chores(settings: Settings, engine: Engine, objects: Objects, stop: threading.Event) -> None:
-    """Retention and garbage collection, now and every hour until ``stop``."""
+    """What batches do not keep goes soon after their end; retention and garbage collection, now and every hour."""
+    hourly = time.monotonic()
     while not stop.is_set():
         try:
+            keep_best(engine, objects)
+            if time.monotonic() < hourly:
+                continue
+            hourly += CHORES_SECONDS
             if settings.retention_days is not None:
                 retain(engine, objects, settings.retention_days)
             collect(engine, objects, before=settled_before(settings.job_seconds))
@@ -59,7 +66,15 @@ def do_chores(settings: Settings, engine: Engine, objects: Objects, stop: thread
             log.warning("garbage not collected: the object store does not answer")
         except Exception:  # a thread that ended in silence would never do its work again
             log.exception("garbage not collected")
-        stop.wait(CHORES_SECONDS)
+        finally:
+            stop.wait(settings.sweep_seconds)
+
+
+def keep_best(engine: Engine, objects: Objects) -> None:
+    """Drop what is not among the best of the batches that are over, rows first. Raises StorageError and Unavailable."""
+    while (keys := drop_rest(engine)) is not None:
+        log.info("the best of a batch were kept", dropped=len(keys))
+        objects.delete(keys)
 
 
 def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:

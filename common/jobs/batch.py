@@ -39,6 +39,7 @@ class NewBatch:
     lane: Lane = Lane.BATCH
     deadline: datetime | None = None
     window: Window | None = None
+    keep_best: int | None = None  # of pictures that were asked for alike but for the seed; None: all
     metadata: Mapping[str, str] | None = None
     idempotency_key: str | None = None
 
@@ -91,7 +92,9 @@ def retry_failed(
         if batch.paused_at is not None:
             when = Due(PAUSED, later=True, closes=when.closes)
         _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again)
-        connection.execute(update(batches).where(batches.c.id == batch_id).values(closes_at=when.closes))
+        connection.execute(
+            update(batches).where(batches.c.id == batch_id).values(closes_at=when.closes, pruned_at=None)
+        )
         return [one.spec.model for one in again]
 
 
@@ -138,6 +141,7 @@ def _insert_batch(
             deadline=batch.deadline,
             window=batch.window.to_json() if batch.window else None,
             closes_at=closes,
+            keep_best=batch.keep_best,
             idempotency_key=batch.idempotency_key,
             fingerprint=batch.fingerprint,
         )

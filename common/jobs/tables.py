@@ -122,9 +122,13 @@ batches = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("paused_at", DateTime(timezone=True)),
     Column("canceled_at", DateTime(timezone=True)),
+    # of pictures that were asked for alike but for the seed, so many keep their objects, and when that was seen to
+    Column("keep_best", Integer),
+    Column("pruned_at", DateTime(timezone=True)),
     UniqueConstraint("owner", "idempotency_key", name="batches_idempotency"),
     CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
 )
+Index("batches_best", batches.c.id, postgresql_where=text("keep_best IS NOT NULL AND pruned_at IS NULL"))
 Index("batches_owner", batches.c.owner, batches.c.id)
 Index("batches_closing", batches.c.closes_at, postgresql_where=text("closes_at IS NOT NULL"))
 

@@ -31,6 +31,7 @@ class Batch:
     deadline: datetime | None
     window: Mapping[str, Any] | None
     closes_at: datetime | None
+    keep_best: int | None
     created_at: datetime
     paused_at: datetime | None
     canceled_at: datetime | None
