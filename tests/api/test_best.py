@@ -10,7 +10,7 @@ from common.jobs import lease
 from common.jobs.claim import Claim
 from tests.api.conftest import Api
 from tests.jobs.make import PICTURE, claimed
-from worker.sweeper import keep_best
+from worker.chores import keep_best
 
 MATRIX = {"prompts": ["a red apple", "a green apple"], "seeds": [1, 2, 3]}
 SCORES = {("a red apple", 1): 20.0, ("a red apple", 2): 25.0, ("a green apple", 1): 31.0, ("a green apple", 2): 30.0}

@@ -17,8 +17,8 @@ from common.objects import Objects
 from tests.jobs.make import PICTURE, claimed, submit
 from tests.objects.make import make_objects
 from worker.checkpoints import Checkpoints
+from worker.chores import collect
 from worker.stages.store import object_key
-from worker.sweeper import collect
 
 
 @pytest.fixture

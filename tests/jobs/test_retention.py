@@ -16,7 +16,7 @@ from common.local.services import Services
 from common.objects import Objects
 from tests.jobs.make import PICTURE, claimed, submit
 from tests.objects.make import make_objects
-from worker.sweeper import retain
+from worker.chores import retain
 
 INSTANT = 1e-9  # days: whatever has ended has ended longer ago
 
