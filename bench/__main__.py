@@ -33,6 +33,7 @@ ROWS = (
     "scale",
     "pinned",
     "memory",
+    "night",
     "gpu",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
