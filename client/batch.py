@@ -24,7 +24,9 @@ BatchId = Annotated[str, typer.Argument(metavar="ID", help="A batch's id.")]
 
 
 @batch_app.command(
-    "run", epilog="Example: kiln batch run prompts.csv --styles cinematic,anime --seeds 4 --keep-best 1 --window 22:00-06:00 --watch"
+    "run",
+    epilog="Example: kiln batch run prompts.csv --styles cinematic,anime --seeds 4 --keep-best 1 "
+    "--window 22:00-06:00 --watch",
 )
 def run(
     file: Annotated[

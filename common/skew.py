@@ -21,11 +21,11 @@ _FORBIDDEN = 403
 _OFFSET = "server_clock_offset"
 
 
-class _Signature(S3SigV4Auth):
+class _Signature(S3SigV4Auth):  # type: ignore[misc] # botocore has no types
     def _modify_request_before_signing(self, request: Any) -> None:
         now = datetime.now(UTC) + request.context.get(_OFFSET, timedelta())
         request.context["timestamp"] = now.strftime(SIGV4_TIMESTAMP)
-        super()._modify_request_before_signing(request)  # type: ignore[misc]
+        super()._modify_request_before_signing(request)
 
 
 AUTH_TYPE_MAPS[SIGNATURE] = _Signature
