@@ -37,10 +37,14 @@ class Figures:
     kept: int = 0
     evaluations: int = 0
     seconds: float = 0.0  # of workers
+    reused: int = 0  # jobs that were over at once: neither evaluations nor seconds were spent on them
 
     def add(self, job: Job) -> None:
         self.statuses[job.status] += 1
-        self.evaluations += job.progress_done
+        if job.reused_from:
+            self.reused += 1
+        else:
+            self.evaluations += job.progress_done
         if job.started_at and job.finished_at:
             self.seconds += (job.finished_at - job.started_at).total_seconds()
         if job.status in (Status.FAILED, Status.EXPIRED):

@@ -133,8 +133,8 @@ def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
     )
     fault("committed")
-    due = submission.not_before is None
-    if due and not receipt.replayed and not kiln.doorbell.ring(submission.spec.model):
+    due = submission.not_before is None and not receipt.replayed and not receipt.reused
+    if due and not kiln.doorbell.ring(submission.spec.model):
         with suppress(Unavailable):  # then the sweeper rings half a minute later than it could
             unheard(kiln.engine, receipt.job_id)
     fault("published")

@@ -78,6 +78,7 @@ def make_json(batch: Batch, jobs: Jobs) -> str:
             "jobs": dict(figures.statuses),
             "pictures": figures.pictures,
             "kept": figures.kept,
+            "reused": figures.reused,
             "evaluations": figures.evaluations,
             "worker_seconds": round(figures.seconds, 1),
             "scores": {axis: figures.groups(axis) for axis in AXES},

@@ -52,6 +52,7 @@ def defaults(settings: Settings, model: str) -> dict[str, Any]:
         "not_before": None,
         "deadline": None,
         "metadata": {},
+        "reuse": True,
     }
 
 
@@ -89,12 +90,14 @@ def resolve(
         metadata=values["metadata"],
         idempotency_key=idempotency_key,
         retried_from=retried_from,
+        reuse=values["reuse"],
     )
 
 
 def ask_again(job: Job) -> dict[str, Any]:
-    """The request that asks for ``job`` once more, seed included; not its times."""
-    return job.spec.to_json() | {"lane": job.lane, "priority": job.priority, "metadata": dict(job.metadata)}
+    """The request that asks for ``job`` once more, seed included; not its times. Once more means painted anew."""
+    again = {"lane": job.lane, "priority": job.priority, "metadata": dict(job.metadata), "reuse": False}
+    return job.spec.to_json() | again
 
 
 def model_entry(settings: Settings, model: str) -> ModelEntry:

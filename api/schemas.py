@@ -57,6 +57,9 @@ class Overrides(BaseModel):
     not_before: Moment | None = Field(default=None, description="earliest start, RFC 3339 with an offset")
     deadline: Moment | None = Field(default=None, description="a job that has not started by then expires")
     metadata: dict[StrictStr, StrictStr] | None = Field(default=None, examples=[{"album": "cats"}])
+    reuse: StrictBool | None = Field(
+        default=None, description="take the pictures of an equal job of yours, where there is one; false: paint anew"
+    )
 
 
 class JobRequest(Overrides):
@@ -134,6 +137,7 @@ class Job(BaseModel):
     batch_id: str | None
     custom_id: str | None = Field(description="what its batch calls it")
     retried_from: str | None
+    reused_from: str | None = Field(description="the job that painted these pictures; this one asked for the same")
     input: Input
     styled_prompt: str | None
     enhanced_prompt: str | None

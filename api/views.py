@@ -28,6 +28,7 @@ def show_job(job: Job, outlook: Outlook | None, *, base_url: str, objects: Objec
         batch_id=_show_optional("batch", job.batch_id),
         custom_id=job.custom_id,
         retried_from=_show_optional("job", job.retried_from),
+        reused_from=_show_optional("job", job.reused_from),
         input=schemas.Input(
             **job.spec.to_json(),
             lane=Lane(job.lane),

@@ -30,8 +30,8 @@ def through_kiln(kiln: Kiln, specs: Sequence[JobSpec]) -> float:
 
 
 def asked(spec: JobSpec) -> dict[str, Any]:
-    """The fields of a POST that becomes this spec."""
-    return {name: value for name, value in spec.to_json().items() if value is not None}
+    """The fields of a POST that becomes this spec, and is painted each time."""
+    return {name: value for name, value in spec.to_json().items() if value is not None} | {"reuse": False}
 
 
 class Loop:

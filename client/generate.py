@@ -52,6 +52,9 @@ def generate(
     model: Annotated[str | None, typer.Option(help="Name of a model that a worker serves.")] = None,
     enhance: Annotated[bool | None, typer.Option(help="Let GPT-2 add words to the prompt.")] = None,
     output_format: Annotated[str | None, typer.Option("--format", help="png, webp or jpeg.")] = None,
+    reuse: Annotated[
+        bool | None, typer.Option(help="Take an equal job's pictures, or paint them anew.  [default: take]")
+    ] = None,
     where: Where = None,
     wait: Annotated[bool, typer.Option(help="Wait for the pictures, or only queue the job.")] = True,
     as_json: AsJson = False,
@@ -76,6 +79,7 @@ def generate(
             "model": model,
             "enhance": enhance,
             "output_format": agreed_format(output_format, target),
+            "reuse": reuse,
         }
         job = kiln.submit(prompt, **{name: value for name, value in fields.items() if value is not None})
         if target is None:
@@ -130,7 +134,8 @@ def _summary(job: Job, files: list[dict[str, Any]]) -> list[str]:
     if job["status"] != "succeeded":
         return []
     pictures = [f"{file['path']}  seed {file['seed']}  CLIP score {file['clip_score']:.2f}" for file in files]
-    return [*pictures, f"prompt: {job['enhanced_prompt'] or job['styled_prompt']}"]
+    painted_before = [f"painted before, by {job['reused_from']}"] if job["reused_from"] else []
+    return [*pictures, *painted_before, f"prompt: {job['enhanced_prompt'] or job['styled_prompt']}"]
 
 
 def _ending(job: Job) -> str:

@@ -98,6 +98,7 @@ class Heartbeat:
                 seats=self._workshop.seats,
                 evaluations_per_second=self._measure(),
                 figures=_read_figures(self._workshop.device),
+                recipes={name: model.recipe for name, model in list(self._workshop.models.items())},
             )
         except Unavailable:
             log.warning("worker entry not renewed: the database does not answer")

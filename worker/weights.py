@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from worker.locate import Located, locate_part
 from worker.parts import LAYOUTS, PartError, naming
 
 log = structlog.get_logger()
+
+LIBRARIES = ("kiln", "torch", "diffusers", "transformers")
 
 _MODULES: dict[PartName, Any] = {
     "vae": AutoencoderKL,
@@ -58,6 +61,16 @@ class Model:
     revisions: dict[str, str]  # part name -> hub commit, or "sha256:…" of a folder's files
     karras: tuple[SchedulerName, ...] = ()  # those that space noise levels as Karras et al. for this model
     compiled: tuple[int, int] | None = None  # width and height of the pictures for which the U-Net is compiled
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the recipe of every picture says of what paints it: weights, number format and libraries."""
+        return {
+            "model_revisions": dict(self.revisions),
+            "device": self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "versions": {library: version(library) for library in LIBRARIES},
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 from common.db import transaction
 from common.errors import Conflict, IdempotencyMismatch, QueueFull
 from common.ids import new_id
+from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
 from common.jobs.submit import Submission, next_turn, reached
@@ -23,9 +24,15 @@ from common.jobs.window import Window
 # When a paused job may start. Not PostgreSQL's infinity, which Python's datetime cannot hold
 PAUSED = datetime(9999, 1, 1, tzinfo=UTC)
 
+# How a job stands that waits; one that takes over the pictures of another has its outcome there
+WAITING: dict[str, Any] = {
+    "status": Status.QUEUED.value, "created_at": None, "finished_at": None, "reused_from": None, "progress_done": 0,
+    "styled_prompt": None, "enhanced_prompt": None, "recipe": None,
+}  # fmt: skip
+
 _COLUMNS = (
     "id", "batch_id", "owner", "custom_id", "spec", "spec_digest", "model", "metadata", "retried_from", "fingerprint",
-    "lane", "priority", "turn", "not_before", "deadline", "published_at", "progress_total",
+    "lane", "priority", "turn", "not_before", "deadline", "published_at", "progress_total", *WAITING,
 )  # fmt: skip
 
 
@@ -58,6 +65,8 @@ def submit_batch(
 ) -> BatchReceipt:
     """Insert the batch and its jobs, in their order, and commit: all of them, or nothing.
 
+    Jobs that an equal one answers already are over at once.
+
     Raises IdempotencyMismatch where the key stands for another request, QueueFull where the jobs do not all fit
     under the limits, Unavailable where the database is down.
     """
@@ -66,8 +75,10 @@ def submit_batch(
         batch_id = _insert_batch(connection, batch, sorted({one.spec.model for one in submissions}), when.closes)
         if batch_id is None:
             return BatchReceipt(_first_under_key(connection, batch), replayed=True)
-        _check_room(connection, batch.owner, len(submissions), max_queued, max_queued_per_owner)
-        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, when, submissions)
+        twins = find_twins(connection, batch.owner, {one.spec.digest() for one in submissions if one.reuse})
+        taken = [twins.get(one.spec.digest()) if one.reuse else None for one in submissions]
+        _check_room(connection, batch.owner, taken.count(None), max_queued, max_queued_per_owner)
+        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, when, submissions, taken)
     return BatchReceipt(batch_id, replayed=False, due=not when.later)
 
 
@@ -91,7 +102,7 @@ def retry_failed(
         when = due(connection, window_of(batch))
         if batch.paused_at is not None:
             when = Due(PAUSED, later=True, closes=when.closes)
-        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again)
+        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again, [None] * len(again))
         connection.execute(
             update(batches).where(batches.c.id == batch_id).values(closes_at=when.closes, pruned_at=None)
         )
@@ -176,23 +187,33 @@ def _copy_jobs(
     deadline: datetime | None,
     when: Due,
     submissions: Sequence[Submission],
+    twins: Sequence[Twin | None],
 ) -> None:
-    """COPY: several times as fast as inserting, and a batch may have a hundred thousand jobs."""
+    """COPY: several times as fast as inserting, and a batch may have a hundred thousand jobs. ``twins``: for each, the
+    job whose pictures it takes over."""
     if not submissions:
         return
-    turn = connection.execute(select(next_turn(submissions[0].owner, lane))).scalar_one()
+    now, turn = connection.execute(select(func.clock_timestamp(), next_turn(submissions[0].owner, lane))).one()
+    waits = WAITING | {"created_at": now}
     ids = sorted(new_id() for _ in submissions)  # their order is the order of the jobs
     driver = connection.connection.driver_connection
     assert driver is not None  # noqa: S101 - a connection that is in use has one
     with driver.cursor() as cursor, cursor.copy(f"COPY jobs ({', '.join(_COLUMNS)}) FROM STDIN") as copy:
-        for place, (job_id, one) in enumerate(zip(ids, submissions, strict=True)):
+        for place, (job_id, one, twin) in enumerate(zip(ids, submissions, twins, strict=True)):
+            stands = twin.outcome if twin else waits
             copy.write_row(
                 (
                     job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), one.spec.digest(),
                     one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
                     lane.value, one.priority, turn + place, when.opens, deadline, when.rung, one.spec.evaluations,
+                    *(_adapt(stands[name]) for name in WAITING),
                 )
             )  # fmt: skip
+    insert_pictures(connection, {job_id: twin for job_id, twin in zip(ids, twins, strict=True) if twin})
+
+
+def _adapt(value: Any) -> Any:
+    return Jsonb(value) if isinstance(value, dict) else value
 
 
 def _to_retry(connection: Connection, batch_id: UUID) -> list[Submission]:

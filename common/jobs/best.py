@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, func, select, update
 
 from common.db import transaction
+from common.jobs.garbage import unnamed
 from common.jobs.spec import JobSpec
 from common.jobs.tables import batches, images, is_queued, is_running, jobs
 
@@ -52,4 +53,4 @@ def _drop(connection: Connection, batch_id: UUID, keep: int) -> list[str]:
     rows = connection.execute(select(worse.c.key, worse.c.thumbnail_key)).all()
     mine = (images.c.job_id == worse.c.job_id) & (images.c.index == worse.c.index)
     connection.execute(update(images).where(mine).values(kept=False, key=None, thumbnail_key=None))
-    return [key for row in rows for key in row]
+    return unnamed(connection, [key for row in rows for key in row])

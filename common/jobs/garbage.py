@@ -5,13 +5,13 @@ bucket is touched: only keys that Kiln itself would write are looked at.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from common.db import reading
 from common.jobs.tables import images, is_queued, is_running, jobs
@@ -61,11 +61,22 @@ def _unnamed(engine: Engine, entries: Sequence[Entry]) -> list[Entry]:
     ids = set(owners.values())
     with reading(engine) as connection:
         live = set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(ids), is_queued | is_running)).scalars())
-        rows = connection.execute(
-            select(images.c.key, images.c.thumbnail_key).where(images.c.job_id.in_(ids), images.c.kept)
-        )
-        named = {key for row in rows for key in row}
+        named = _named(connection, ids)
     return [entry for entry, job in owners.items() if job not in live and entry.key not in named]
+
+
+def unnamed(connection: Connection, keys: Sequence[str]) -> list[str]:
+    """Those of ``keys`` that no row names, or not any more. A job that is being submitted is waited for where it takes
+    them over; the caller has removed rows before, in the same transaction."""
+    named = _named(connection, {job for key in keys if (job := job_of(key))})
+    return [key for key in keys if key not in named]
+
+
+def _named(connection: Connection, ids: Collection[UUID]) -> set[str]:
+    """The keys of objects of these jobs that rows name: their own, and those of jobs that took their pictures over."""
+    painted = jobs.c.id.in_(ids) | jobs.c.reused_from.in_(ids)
+    rows = connection.execute(select(images.c.key, images.c.thumbnail_key).join(jobs).where(painted, images.c.kept))
+    return {key for row in rows for key in row}
 
 
 def job_of(key: str) -> UUID | None:

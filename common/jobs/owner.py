@@ -8,6 +8,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
 from common.errors import Conflict
+from common.jobs.garbage import unnamed
 from common.jobs.state import TERMINAL, Status
 from common.jobs.tables import images, is_queued, is_running, jobs
 
@@ -56,4 +57,4 @@ def remove_jobs(connection: Connection, ids: Sequence[UUID]) -> list[str]:
         select(images.c.key, images.c.thumbnail_key).where(images.c.job_id.in_(ids), images.c.kept)
     ).all()
     connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
-    return [key for row in stored for key in row]
+    return unnamed(connection, [key for row in stored for key in row])

@@ -51,6 +51,7 @@ class Job:
     batch_id: UUID | None
     custom_id: str | None
     retried_from: UUID | None
+    reused_from: UUID | None
     attempt: int
     worker: str | None
     stage: str | None

@@ -14,6 +14,7 @@ from common.db import transaction
 from common.errors import IdempotencyMismatch, QueueFull
 from common.fault import fault
 from common.ids import new_id
+from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane
 from common.jobs.tables import is_queued, jobs
@@ -34,29 +35,37 @@ class Submission:
     idempotency_key: str | None = None
     retried_from: UUID | None = None
     custom_id: str | None = None  # what its batch calls it
+    reuse: bool = True  # whether an equal job's pictures will do
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Which job a submission became; ``replayed`` where its idempotency key had made it before."""
+    """Which job a submission became; ``replayed`` where its idempotency key had made it before, ``reused`` where it
+    was over at once."""
 
     job_id: UUID
     replayed: bool
+    reused: bool = False
 
 
 def submit_job(
     engine: Engine, submission: Submission, *, max_queued: int, max_queued_per_owner: int | None = None
 ) -> Receipt:
-    """Insert the job and commit.
+    """Insert the job and commit: as one that waits, or with the pictures of an equal one.
 
     Raises IdempotencyMismatch where the key stands for another request, QueueFull at ``max_queued`` queued jobs
     or ``max_queued_per_owner`` of this owner (None: no limit of its own), Unavailable where the database is down.
     Nothing is stored then. Jobs submitted at the same moment do not see each other, and may pass a limit together.
     """
     with transaction(engine) as connection:
-        inserted = _insert(connection, submission, max_queued, max_queued_per_owner or max_queued)
+        digest = submission.spec.digest()
+        twin = find_twins(connection, submission.owner, [digest]).get(digest) if submission.reuse else None
+        inserted = _insert(connection, submission, twin, max_queued, max_queued_per_owner or max_queued)
         if inserted is None:
             return Receipt(_first_under_key(connection, submission), replayed=True)
+        if twin:
+            insert_pictures(connection, {inserted.id: twin})
+            return Receipt(inserted.id, replayed=False, reused=True)
         if inserted.full:
             raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
         if inserted.owner_full:
@@ -72,7 +81,7 @@ def unheard(engine: Engine, job_id: UUID) -> None:
 
 
 def _insert(
-    connection: Connection, submission: Submission, max_queued: int, max_queued_per_owner: int
+    connection: Connection, submission: Submission, twin: Twin | None, max_queued: int, max_queued_per_owner: int
 ) -> Row[Any] | None:
     """The new job's id, and what was full; None where the owner has used this idempotency key already."""
     # Both lanes by name, for the index begins with the lane
@@ -80,23 +89,26 @@ def _insert(
     statement = (
         insert(jobs)
         .values(
-            id=new_id(),
-            owner=submission.owner,
-            spec=submission.spec.to_json(),
-            spec_digest=submission.spec.digest(),
-            model=submission.spec.model,
-            metadata=dict(submission.metadata or {}),
-            retried_from=submission.retried_from,
-            idempotency_key=submission.idempotency_key,
-            fingerprint=submission.fingerprint,
-            lane=submission.lane,
-            priority=submission.priority,
-            turn=next_turn(submission.owner, submission.lane),
-            not_before=submission.not_before or func.clock_timestamp(),
-            deadline=submission.deadline,
-            # The message follows the commit at once; unheard() takes this back where it could not be sent
-            published_at=None if submission.not_before else func.clock_timestamp(),
-            progress_total=submission.spec.evaluations,
+            {
+                "id": new_id(),
+                "owner": submission.owner,
+                "spec": submission.spec.to_json(),
+                "spec_digest": submission.spec.digest(),
+                "model": submission.spec.model,
+                "metadata": dict(submission.metadata or {}),
+                "retried_from": submission.retried_from,
+                "idempotency_key": submission.idempotency_key,
+                "fingerprint": submission.fingerprint,
+                "lane": submission.lane,
+                "priority": submission.priority,
+                "turn": next_turn(submission.owner, submission.lane),
+                "not_before": submission.not_before or func.clock_timestamp(),
+                "deadline": submission.deadline,
+                # The message follows the commit at once; unheard() takes this back where it could not be sent
+                "published_at": None if submission.not_before else func.clock_timestamp(),
+                "progress_total": submission.spec.evaluations,
+            }
+            | (dict(twin.outcome) if twin else {})
         )
         .on_conflict_do_nothing(constraint="jobs_idempotency")
         .returning(

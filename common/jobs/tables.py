@@ -40,6 +40,7 @@ jobs = Table(
     Column("batch_id", Uuid, ForeignKey("batches.id", name="jobs_batch_id_fkey")),
     Column("custom_id", Text),
     Column("retried_from", Uuid),
+    Column("reused_from", Uuid),  # whose attempt painted its pictures, where no attempt of its own did
     Column("idempotency_key", Text),
     Column("fingerprint", Text, nullable=False),
     # when to do it
@@ -102,6 +103,8 @@ Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'ru
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
 Index("jobs_status", jobs.c.owner, jobs.c.status, jobs.c.id)
 Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index("jobs_twin", jobs.c.owner, jobs.c.spec_digest, jobs.c.id, postgresql_where=text("status = 'succeeded'"))
+Index("jobs_reused", jobs.c.reused_from, postgresql_where=text("reused_from IS NOT NULL"))
 Index("jobs_batch", jobs.c.batch_id, jobs.c.id, postgresql_where=text("batch_id IS NOT NULL"))
 
 # What is asked for together. How far a batch is, its jobs say
@@ -183,6 +186,7 @@ workers = Table(
     Column("evaluations_per_second", Double),
     # what its engine is and has done: written and read whole, and the next version may count something else
     Column("figures", JSONB, nullable=False, server_default="{}"),
+    Column("recipes", JSONB, nullable=False, server_default="{}"),  # by model, what every recipe of it would say
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_clock),
 )

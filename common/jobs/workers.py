@@ -30,6 +30,7 @@ class Worker:
     jobs: tuple[UUID, ...]  # of those running, the ones that are the asking owner's
     evaluations_per_second: float | None
     figures: Mapping[str, Any]  # of its engine, by name; a worker of an earlier version may lack some
+    recipes: Mapping[str, Any]  # by model, what the recipe of any picture would say of weights and libraries
     started_at: datetime
     seen_at: datetime
 
@@ -43,10 +44,14 @@ def record_worker(
     device: str,
     seats: int,
     figures: Mapping[str, Any],
+    recipes: Mapping[str, Mapping[str, Any]] | None = None,
     detail: str = "",
     evaluations_per_second: float | None = None,
 ) -> None:
-    """Enter the worker, or renew its sign of life and what is known of it."""
+    """Enter the worker, or renew its sign of life and what is known of it.
+
+    ``recipes``: for each model that it has loaded, what the recipe of any picture would say of weights and libraries.
+    """
     entry = {
         "state": state,
         "detail": detail,
@@ -55,6 +60,7 @@ def record_worker(
         "seats": seats,
         "evaluations_per_second": evaluations_per_second,
         "figures": figures,
+        "recipes": recipes or {},
     }
     statement = (
         insert(workers)

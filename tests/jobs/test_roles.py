@@ -21,7 +21,7 @@ from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
 from common.jobs.state import BatchStatus, Stage, Status
 from common.jobs.steer import cancel_batch, close_windows, pause_batch, resume_batch
-from common.jobs.submit import unheard
+from common.jobs.submit import submit_job, unheard
 from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.jobs.tables import metadata
 from common.jobs.tally import get_batch
@@ -95,6 +95,11 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     assert take_unpublished(api, "demo", 10) == 1
     assert {job.status for job in list_jobs(api, "ann", limit=10)[0]} == {"canceled", "queued"}
 
+    record_worker(engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={}, recipes={"demo": {}})
+    submit(engine, seed=2, priority=9)
+    assert lease.succeed(engine, claimed(engine), [PICTURE], recipe={}, timings={}) == Status.SUCCEEDED
+    assert submit_job(api, submission(seed=2), max_queued=100).reused
+
     batch = NewBatch("ann", "night", "f")
     made_batch = submit_batch(api, batch, [submission()], max_queued=100, max_queued_per_owner=100).batch_id
     pause_batch(api, "ann", made_batch)
@@ -166,7 +171,6 @@ WORKERS_NOT = [
     "SELECT FROM images",
 ]
 APIS_NOT = [
-    "INSERT INTO images SELECT * FROM images",
     "UPDATE jobs SET recipe = '{}'",
     "UPDATE jobs SET attempt = 0",
     "INSERT INTO workers SELECT * FROM workers",

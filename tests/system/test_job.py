@@ -30,7 +30,7 @@ def test_a_prompt_becomes_a_scored_picture_whose_bytes_have_the_recorded_sha256(
 
 
 def test_the_same_seed_makes_the_same_picture_again(served: Kiln) -> None:
-    jobs = [served.post(seed=7, num_inference_steps=3, num_images=2)["id"] for _ in range(2)]
+    jobs = [served.post(seed=7, num_inference_steps=3, num_images=2, reuse=False)["id"] for _ in range(2)]
     first, second = (served.finished(job)["recipe"] is not None and served.job(job)["images"] for job in jobs)
     pixels = [[Image.open(io.BytesIO(httpx2.get(i["url"]).content)).tobytes() for i in job] for job in (first, second)]
     assert pixels[0] == pixels[1]

@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +20,6 @@ from worker.diffusion.slots import Slot, Width, begin, draw_noise, latents_shape
 from worker.ticket import Enhanced, Rendered
 from worker.weights import Model
 
-LIBRARIES = ("kiln", "torch", "diffusers", "transformers")
 FLOATING = {"engine_mode": "fast"}  # memory ran out on the way, so the width changed: the bits are not to be had again
 
 
@@ -115,14 +113,11 @@ def _recipe(spec: JobSpec, texts: Enhanced, model: Model, cut: bool, width: Widt
         "styled_prompt": texts.styled_prompt,
         "enhanced_prompt": texts.enhanced_prompt,
         "prompt_cut": cut,
-        "model_revisions": dict(model.revisions),
-        "device": model.device.type,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        **model.recipe,
         "engine_mode": "fast" if width.floats else "exact",
         "slot_width": width.slots,
         "karras_sigmas": spec.scheduler in model.karras,
         "compiled": model.compiled == (spec.width, spec.height),
-        "versions": {library: version(library) for library in LIBRARIES},
     }
 
 
