@@ -31,7 +31,7 @@ from common.names import slug
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
-REPORTS = {"html": "text/html", "csv": "text/csv", "json": "application/json"}
+REPORTS = {"html": ("text/html", "string"), "csv": ("text/csv", "string"), "json": ("application/json", "object")}
 PAGE = 200  # jobs read at once while results are streamed
 
 
@@ -144,7 +144,7 @@ def archive(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
 @router.get(
     "/{batch_id}/report",
     response_class=StreamingResponse,
-    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in REPORTS.values()}}},
+    responses={200: {"content": {kind: {"schema": {"type": told}} for kind, told in REPORTS.values()}}},
 )
 def report(
     batch_id: str,
@@ -161,7 +161,7 @@ def report(
         "json": lambda: iter([make_json(found, jobs)]),
     }[form]()
     headers = {"Content-Disposition": f'inline; filename="{slug(found.name) or found.id.hex}.{form}"'}
-    return StreamingResponse(parts, media_type=REPORTS[form], headers=headers)
+    return StreamingResponse(parts, media_type=REPORTS[form][0], headers=headers)
 
 
 def _create(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
+import torch
 from sqlalchemy import Engine
 
 from common.db import make_engine
@@ -136,17 +137,24 @@ def open_workshop(settings: Settings) -> Workshop:
 
 
 def load_models(workshop: Workshop) -> None:
-    """Load every model that the settings serve. Raises ModelNotLoadable for the first that cannot be."""
+    """Load every model that the settings serve. Raises ModelNotLoadable for the first that cannot be.
+
+    All on the device thread. CUDA graphs can only be replayed by the thread that recorded them. And on a CPU OpenMP
+    gives each thread that computes in parallel a team of its own; as soon as there are more of them than cores, teams
+    sleep at every barrier instead of spinning, which halves the speed (GCC's libgomp, "throttled spin count").
+    """
     settings = workshop.settings
     device = pick_device(settings.device)
     for name in settings.served:
-        entry, dtype = settings.registry[name], pick_dtype(settings.dtype, device)
+        workshop.models[name] = workshop.device.run(partial(_load, name, settings, device, workshop.device.width))
+    torch.set_num_threads(1)  # of threads other than the device's, which has its own number by now
+
+
+def _load(name: str, settings: Settings, device: torch.device, width: Width) -> Model:
+    entry, dtype = settings.registry[name], pick_dtype(settings.dtype, device)
+    with torch.inference_mode(False):  # weights that torch.compile takes
         model = load_model(name, entry, home=settings.home, device=device, dtype=dtype)
-        if settings.compile:
-            size = (entry.width, entry.height)
-            # on the device thread: CUDA graphs can only be replayed by the thread that recorded them
-            model = workshop.device.run(partial(compile_unet, model, workshop.device.width, size))
-        workshop.models[name] = model
+    return compile_unet(model, width, (entry.width, entry.height)) if settings.compile else model
 
 
 def pick_width(settings: Settings) -> Width:

@@ -198,7 +198,7 @@ def counted_connects(engine: Engine) -> Iterator[list[object]]:
     def note(*arguments: object) -> None:
         seen.append(arguments)
 
-    event.listen(engine, "do_connect", note)
+    event.listen(engine, "do_connect", note, insert=True)  # ours ends the search for who connects
     try:
         yield seen
     finally:

@@ -66,11 +66,14 @@ def unswept(rig: Rig, rounds: int) -> None:
 
 
 def overtake(rig: Rig, points: Sequence[str], broken: Break | None = None) -> None:
-    """Late workers write while another one, whose device stands still, has their jobs and keeps their leases."""
+    """Late workers write while others, whose devices stand still, have their jobs and keep their leases.
+
+    As many others: each of these jobs, whose attempt failed, gets a worker to itself.
+    """
     gate = rig.home / "gate"
     with stopped(rig, points, broken) as late:
         gate.touch()
-        with rig.painters([""], seats=len(points), broken=broken, gate=gate):
+        with rig.painters([""] * len(points), broken=broken, gate=gate):
             try:
                 wait_for("second attempts", lambda: rig.count("running") == len(points), seconds=60)
                 wake(rig, late)
