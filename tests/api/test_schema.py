@@ -31,4 +31,5 @@ def test_no_request_ends_in_a_5xx_or_in_an_answer_that_the_document_does_not_des
         check=False,
     )
     assert ended.returncode == 0, ended.stdout
-    assert "Tested: 26" in ended.stdout, ended.stdout
+    operations = sum(len(path) for path in api.get("/openapi.json").json()["paths"].values())
+    assert f"Tested: {operations}" in ended.stdout, ended.stdout
