@@ -7,7 +7,6 @@ import random
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import cast
 
 import torch
 
@@ -96,24 +95,21 @@ class Vae:
 
 
 def make_model(unet: Unet) -> Model:
-    """As much of a model as the stage that paints looks at. All but the U-Net takes no time."""
-    parts = {
-        "unet": unet,
-        "tokenizer": Tokenizer(),
-        "text_encoder": lambda ids: SimpleNamespace(last_hidden_state=torch.ones(len(ids), 77, 4)),
-        "vae": Vae(),
-    }
-    return cast(
-        Model,
-        SimpleNamespace(
-            name="fake",
-            **parts,
-            device=torch.device("cpu"),
-            dtype=torch.float32,
-            revisions={},
-            karras=(),
-            compiled=None,
-        ),
+    """A model with as many parts as the stage that paints looks at. All but the U-Net takes no time."""
+    return Model(
+        name="fake",
+        unet=unet,
+        tokenizer=Tokenizer(),
+        text_encoder=lambda ids: SimpleNamespace(last_hidden_state=torch.ones(len(ids), 77, 4)),
+        vae=Vae(),
+        enhancer=None,
+        enhancer_tokenizer=None,
+        scorer=None,
+        scorer_tokenizer=None,
+        scorer_processor=None,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        revisions={},
     )
 
 
