@@ -9,15 +9,17 @@ from sqlalchemy import Engine, func, select, update
 
 from common.db import transaction
 from common.errors import WorkerLost
+from common.jobs.claim import line_up
 from common.jobs.lease import charge
 from common.jobs.owner import remove_jobs
 from common.jobs.state import Status
 from common.jobs.steer import close_windows
-from common.jobs.tables import is_queued, is_running, jobs
+from common.jobs.tables import INSTANT, is_queued, is_running, jobs
 from common.jobs.workers import forget_workers
 
 _FORGET_WORKERS_AFTER = 24 * 3600
 _REPUBLISH_AFTER = timedelta(seconds=30)
+_LINED_UP = 20_000  # in one round: a second or two
 
 
 _SWEEPING = 4_201_851_713  # advisory lock, any number of our own
@@ -30,6 +32,7 @@ class Swept:
     returned: int
     expired: int
     closed: int  # windows of batches
+    lined_up: int  # whose time has come
     forgotten: int
 
 
@@ -41,11 +44,13 @@ def only_sweeper(engine: Engine) -> Iterator[bool]:
 
 
 def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
-    """Take back dead leases, expire what its deadline overtook, close windows, forget workers silent for a day."""
+    """Take back dead leases, expire what its deadline overtook, close windows, line up what is due, forget workers
+    that were silent for a day."""
     return Swept(
         returned=return_expired(engine, lease_seconds=lease_seconds, max_failures=max_failures),
         expired=expire_overdue(engine),
         closed=close_windows(engine),
+        lined_up=line_up_due(engine),
         forgotten=forget_workers(engine, silent_seconds=_FORGET_WORKERS_AFTER),
     )
 
@@ -80,15 +85,24 @@ def expire_overdue(engine: Engine) -> int:
 
     What was begun, and is back in the queue, goes on.
     """
-    clock = func.clock_timestamp()
-    late = is_queued & (jobs.c.deadline <= clock) & (jobs.c.attempt == 0)
-    statement = update(jobs).where(late).values(status=Status.EXPIRED, finished_at=clock)
+    late = is_queued & (jobs.c.deadline <= INSTANT) & (jobs.c.attempt == 0)
+    statement = update(jobs).where(late).values(status=Status.EXPIRED, finished_at=func.clock_timestamp())
     with transaction(engine) as connection:
         return connection.execute(statement).rowcount
 
 
+def line_up_due(engine: Engine, limit: int = _LINED_UP) -> int:
+    """Let jobs whose time has come into the line that the claim walks; returns how many.
+
+    Claims do it too, a few at a time. When a window opens for a hundred thousand jobs, whoever comes while they do
+    would wait behind them, however urgent.
+    """
+    with transaction(engine) as connection:
+        return line_up(connection, limit)
+
+
 def take_unpublished(engine: Engine, model: str, limit: int) -> int:
-    """Mark up to ``limit`` jobs that are due and whose message was never sent or may be lost; returns how many.
+    """Mark up to ``limit`` jobs that stand in line and whose message was never sent or may be lost; returns how many.
 
     The caller sends as many messages. If it dies in between, the jobs are taken again half a minute later.
     """
@@ -96,9 +110,8 @@ def take_unpublished(engine: Engine, model: str, limit: int) -> int:
     unsent = (
         select(jobs.c.id)
         .where(
-            is_queued,
+            jobs.c.due,
             jobs.c.model == model,
-            jobs.c.not_before <= clock,
             func.coalesce(jobs.c.published_at < clock - _REPUBLISH_AFTER, True),
         )
         .order_by(jobs.c.not_before)
@@ -117,7 +130,7 @@ def forget_finished(engine: Engine, *, days: float, limit: int = 500) -> tuple[i
     """
     old = (
         select(jobs.c.id)
-        .where(jobs.c.finished_at < func.clock_timestamp() - timedelta(days=days))
+        .where(jobs.c.finished_at < INSTANT - timedelta(days=days))
         .order_by(jobs.c.finished_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    func,
     literal_column,
     text,
 )
@@ -49,6 +50,8 @@ jobs = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("turn", BigInteger, nullable=False),
     Column("not_before", DateTime(timezone=True), nullable=False, server_default=_clock),
+    # queued, and its time has come: kept by a trigger at every write, and by line_up() as time passes
+    Column("due", Boolean, nullable=False, server_default=text("false")),
     Column("deadline", DateTime(timezone=True)),
     Column("published_at", DateTime(timezone=True)),
     # who does it
@@ -80,24 +83,25 @@ jobs = Table(
     CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="jobs_token_has_expiry"),
     CheckConstraint("(status IN ('queued', 'running')) = (finished_at IS NULL)", name="jobs_terminal_has_finished_at"),
     CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="jobs_failed_has_error"),
+    CheckConstraint("NOT due OR status = 'queued'", name="jobs_due_is_queued"),
 )
 
 # Written out, not bound as parameters: only so can every plan use the partial indexes below
 is_queued = jobs.c.status == literal_column("'queued'")
 is_running = jobs.c.status == literal_column("'running'")
 
-# The claim walks this in order; DESC puts 'interactive' before 'batch'.
-Index(
-    "jobs_claim",
-    jobs.c.lane.desc(),
-    jobs.c.priority.desc(),
-    jobs.c.turn,
-    jobs.c.id,
-    postgresql_where=text("status = 'queued'"),
-)
+# Where an index is to be entered by time: clock_timestamp() may change from row to row, so it is compared with each
+INSTANT = func.statement_timestamp()
+
+# The claim walks the first of these in order, or the second; nobody stands in them whose time has not come.
+# DESC puts 'interactive' before 'batch'
+LINE = (jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+Index("jobs_claim", *LINE, postgresql_where=text("due"))
+Index("jobs_oldest", jobs.c.id, postgresql_where=text("due"))
+Index("jobs_later", jobs.c.not_before, *LINE, postgresql_where=text("status = 'queued' AND NOT due"))
 Index("jobs_turn", jobs.c.lane, jobs.c.owner, jobs.c.turn, postgresql_where=text("status = 'queued'"))
 Index("jobs_virtual_time", jobs.c.lane, jobs.c.turn, postgresql_where=text("status = 'queued'"))
-Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("status = 'queued'"))
+Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("due"))
 Index("jobs_deadline", jobs.c.deadline, postgresql_where=text("status = 'queued' AND deadline IS NOT NULL"))
 Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'running'"))
 Index("jobs_owner", jobs.c.owner, jobs.c.id)

@@ -6,14 +6,14 @@ Hypothesis calls the rules in any order, on a real PostgreSQL; after every step 
 from uuid import UUID
 
 from hypothesis.stateful import invariant
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from common.db import reading
 from common.jobs.owner import cancel_job
 from common.jobs.read import list_jobs
 from common.jobs.state import TERMINAL
 from common.jobs.sweep import forget_finished
-from common.jobs.tables import events
+from common.jobs.tables import events, is_queued, jobs
 from tests.jobs.machine.clock import INSTANT, Clock
 from tests.jobs.machine.user import User
 from tests.jobs.make import let_leases_run_out
@@ -42,6 +42,12 @@ class LeaseMachine(User, Clock):
             for event in connection.execute(select(events.c.job_id, events.c.to_status).order_by(events.c.id)):
                 told.setdefault(event.job_id, []).append(event.to_status)
         assert told == {job_id: expected.path for job_id, expected in self.jobs.items()}
+
+    @invariant()
+    def nothing_stands_in_line_that_may_not_start(self) -> None:
+        early = select(jobs.c.id).where(jobs.c.due, ~is_queued | (jobs.c.not_before > func.clock_timestamp()))
+        with reading(self.engine) as connection:
+            assert connection.execute(early).all() == []
 
     def teardown(self) -> None:
         """The next example starts with an empty queue: what waits or runs is ended, and all is forgotten."""
