@@ -15,10 +15,11 @@ from common.db import transaction
 from common.errors import Conflict, IdempotencyMismatch, QueueFull
 from common.ids import new_id
 from common.jobs.reuse import Twin, find_twins, insert_pictures
+from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
-from common.jobs.submit import Submission, next_turn, reached
-from common.jobs.tables import batches, is_queued, jobs
+from common.jobs.submit import Submission, next_turn
+from common.jobs.tables import batches, jobs
 from common.jobs.window import Window
 
 # When a paused job may start. Not PostgreSQL's infinity, which Python's datetime cannot hold
@@ -173,10 +174,9 @@ def _first_under_key(connection: Connection, batch: NewBatch) -> UUID:
 
 def _check_room(connection: Connection, owner: str, count: int, most: int, most_of_owner: int) -> None:
     """Raise QueueFull unless ``count`` more jobs fit into the queue, and into the owner's share of it."""
-    own = is_queued & jobs.c.lane.in_(list(Lane)) & (jobs.c.owner == owner)
-    for waiting, limit, whose in ((is_queued, most, "the queue"), (own, most_of_owner, "your share of the queue")):
-        left = limit - count
-        if left < 0 or connection.execute(select(reached(waiting, left + 1))).scalar_one():
+    event = connection.execute(select(latest_event)).scalar_one()
+    for whose, limit, of in (("the queue", most, None), ("your share of the queue", most_of_owner, owner)):
+        if count > limit or is_beyond(connection, limit - count, event, of):
             raise QueueFull(f"{whose} has no room for {count} jobs: {limit} may wait in all")
 
 

@@ -15,6 +15,7 @@ from common.errors import IdempotencyMismatch, QueueFull
 from common.fault import fault
 from common.ids import new_id
 from common.jobs.reuse import Twin, find_twins, insert_pictures
+from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane
 from common.jobs.tables import is_queued, jobs
@@ -60,15 +61,16 @@ def submit_job(
     with transaction(engine) as connection:
         digest = submission.spec.digest()
         twin = find_twins(connection, submission.owner, [digest]).get(digest) if submission.reuse else None
-        inserted = _insert(connection, submission, twin, max_queued, max_queued_per_owner or max_queued)
+        inserted = _insert(connection, submission, twin)
         if inserted is None:
             return Receipt(_first_under_key(connection, submission), replayed=True)
         if twin:
             insert_pictures(connection, {inserted.id: twin})
             return Receipt(inserted.id, replayed=False, reused=True)
-        if inserted.full:
+        event = inserted.latest_event + 1  # its own
+        if is_beyond(connection, max_queued, event):
             raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
-        if inserted.owner_full:
+        if max_queued_per_owner is not None and is_beyond(connection, max_queued_per_owner, event, submission.owner):
             raise QueueFull(f"your share of the queue is full: {max_queued_per_owner} jobs of yours are waiting")
         fault("inserted")
         return Receipt(inserted.id, replayed=False)
@@ -80,12 +82,8 @@ def unheard(engine: Engine, job_id: UUID) -> None:
         connection.execute(update(jobs).where(jobs.c.id == job_id, is_queued).values(published_at=None))
 
 
-def _insert(
-    connection: Connection, submission: Submission, twin: Twin | None, max_queued: int, max_queued_per_owner: int
-) -> Row[Any] | None:
-    """The new job's id, and what was full; None where the owner has used this idempotency key already."""
-    # Both lanes by name, for the index begins with the lane
-    own = is_queued & jobs.c.lane.in_(list(Lane)) & (jobs.c.owner == submission.owner)
+def _insert(connection: Connection, submission: Submission, twin: Twin | None) -> Row[Any] | None:
+    """The new job's id, and the latest event before it; None where the owner has used this idempotency key already."""
     statement = (
         insert(jobs)
         .values(
@@ -111,18 +109,9 @@ def _insert(
             | (dict(twin.outcome) if twin else {})
         )
         .on_conflict_do_nothing(constraint="jobs_idempotency")
-        .returning(
-            jobs.c.id,
-            reached(is_queued, max_queued).label("full"),
-            reached(own, max_queued_per_owner).label("owner_full"),
-        )
+        .returning(jobs.c.id, latest_event.label("latest_event"))
     )
     return connection.execute(statement).one_or_none()
-
-
-def reached(waiting: ColumnElement[bool], limit: int) -> ColumnElement[bool]:
-    """Whether so many jobs were ``waiting`` before this statement."""
-    return select(jobs.c.lane).where(waiting).offset(limit - 1).limit(1).exists()
 
 
 def next_turn(owner: str, lane: Lane) -> ColumnElement[int]:

@@ -1,5 +1,7 @@
 """Due: which queued jobs the claim walks, so that it steps over none whose time has not come."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -19,7 +21,7 @@ $$;
 CREATE TRIGGER mark_due BEFORE INSERT OR UPDATE OF due, status, not_before ON jobs
     FOR EACH ROW EXECUTE FUNCTION mark_due();
 """
-LINE: list[str | sa.ColumnElement[object]] = [sa.literal_column("lane DESC"), sa.literal_column("priority DESC"), "turn", "id"]
+LINE: list[Any] = [sa.literal_column("lane DESC"), sa.literal_column("priority DESC"), "turn", "id"]
 
 
 def upgrade() -> None:
@@ -40,9 +42,11 @@ def upgrade() -> None:
     op.create_index("jobs_unpublished", "jobs", ["not_before"], unique=False, postgresql_where=sa.text("due"))
     op.execute(MARK)
     op.execute("GRANT UPDATE (due) ON jobs TO kiln_api, kiln_worker")
+    op.execute("GRANT SELECT ON SEQUENCE events_id_seq TO kiln_api")  # see common/jobs/room.py
 
 
 def downgrade() -> None:
+    op.execute("REVOKE SELECT ON SEQUENCE events_id_seq FROM kiln_api")
     op.execute("DROP TRIGGER mark_due ON jobs")
     op.execute("DROP FUNCTION mark_due")
     op.drop_index("jobs_unpublished", table_name="jobs")
