@@ -1,12 +1,23 @@
 """``python -m api``: serves the API on one address until SIGTERM or Ctrl-C."""
 
 import argparse
+import socket
+import sys
+from contextlib import suppress
 
 import uvicorn
 
 from api.main import create_app
 from common.settings import Settings, read_settings
 from common.telemetry import log_as
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events first: it waits for every request that is open, and theirs would not end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.config.app.state.kiln.hub.close()  # type: ignore[union-attr]  # it is create_app's
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -16,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings(Settings)
     log_as(settings)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=arguments.host,
         port=arguments.port,
@@ -24,6 +35,11 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=5,
     )
+    server = _Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

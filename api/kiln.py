@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from api import access
+from api.hub import Hub
 from api.keyring import Keyring
 from api.limit import Limiter
 from common.db import make_engine
@@ -26,19 +27,22 @@ class Kiln:
     objects: Objects
     keyring: Keyring
     limiter: Limiter
+    hub: Hub
 
 
 def connect(settings: Settings) -> Kiln:
     """Make the connections; none of them is opened before it is used."""
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-api")
     broker_url = settings.broker_url.get_secret_value()
+    objects = Objects.from_settings(settings)
     return Kiln(
         settings=settings,
         engine=engine,
         doorbell=Doorbell(broker_url),
-        objects=Objects.from_settings(settings),
+        objects=objects,
         keyring=Keyring(engine),
         limiter=Limiter(broker_url, settings.requests_per_minute),
+        hub=Hub(engine, objects, settings.presign_seconds, broker_url),
     )
 
 

@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import batches, catalog, errors, health, images, jobs, schemas
+from api import batches, catalog, errors, events, health, images, jobs, schemas
 from api.kiln import Kiln, connect
 from api.middleware import Envelope
 from common.errors import StorageError
@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(_make_bucket, app.state.kiln)
         yield
+        await app.state.kiln.hub.close()
         await app.state.kiln.limiter.close()
         app.state.kiln.engine.dispose()
 
@@ -52,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     longer = {batches.router.prefix: settings.max_batch_bytes}
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, longer=longer)
-    for part in (jobs, batches, images, catalog, health):
+    for part in (jobs, batches, images, events, catalog, health):
         app.include_router(part.router)
     return app
 

@@ -46,7 +46,7 @@ def show_job(job: Job, outlook: Outlook | None, *, base_url: str, objects: Objec
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        urls={"self": own_url, "cancel": f"{own_url}/cancel", "retry": f"{own_url}/retry"},
+        urls={"self": own_url} | {call: f"{own_url}/{call}" for call in ("cancel", "retry", "events")},
     )
 
 
@@ -73,7 +73,7 @@ def show_image(image: Image, *, objects: Objects, url_seconds: int) -> schemas.I
 def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
     """The batch as the API tells it."""
     own_url = f"{base_url}v1/batches/{show_id('batch', batch.id)}"
-    calls = ("pause", "resume", "cancel", "retry-failed", "results", "archive", "report")
+    calls = ("pause", "resume", "cancel", "retry-failed", "results", "archive", "report", "events")
     return orders.Batch(
         id=show_id("batch", batch.id),
         name=batch.name,

@@ -26,6 +26,8 @@ class Claim:
     lane: Lane
     priority: int
     failures: int  # of earlier attempts
+    owner: str
+    batch_id: UUID | None
 
 
 def claim_job(
@@ -74,15 +76,33 @@ def claim_job(
             stage=None,
             progress_done=0,
         )
-        .returning(jobs.c.id, jobs.c.attempt, jobs.c.spec, jobs.c.lane, jobs.c.priority, jobs.c.failures)
+        .returning(
+            jobs.c.id,
+            jobs.c.attempt,
+            jobs.c.spec,
+            jobs.c.lane,
+            jobs.c.priority,
+            jobs.c.failures,
+            jobs.c.owner,
+            jobs.c.batch_id,
+        )
     )
     with transaction(engine) as connection:
         line_up(connection, _LINED_UP)
         row = connection.execute(statement).one_or_none()
     if row is None:
         return None
-    spec, lane = JobSpec.from_json(row.spec), Lane(row.lane)
-    return Claim(row.id, row.attempt, token, spec, lane, row.priority, row.failures)
+    return Claim(
+        job_id=row.id,
+        attempt=row.attempt,
+        token=token,
+        spec=JobSpec.from_json(row.spec),
+        lane=Lane(row.lane),
+        priority=row.priority,
+        failures=row.failures,
+        owner=row.owner,
+        batch_id=row.batch_id,
+    )
 
 
 def line_up(connection: Connection, limit: int) -> int:

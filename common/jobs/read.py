@@ -1,6 +1,6 @@
 """An owner and an id in, jobs and pictures out. Reads only; what belongs to others is not there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -109,6 +109,16 @@ def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:
     with reading(engine) as connection:
         row = connection.execute(statement).one_or_none()
     return _as_image(row) if row else None
+
+
+def kept_images(engine: Engine, job_ids: Collection[UUID]) -> dict[UUID, list[Image]]:
+    """The kept pictures of each of these jobs that has some, whoever's they are: for who has looked at that before."""
+    wanted = select(images).where(images.c.job_id.in_(job_ids), images.c.kept).order_by(images.c.index)
+    found: dict[UUID, list[Image]] = {}
+    with reading(engine) as connection:
+        for row in connection.execute(wanted):
+            found.setdefault(row.job_id, []).append(_as_image(row))
+    return found
 
 
 def list_images(

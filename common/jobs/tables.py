@@ -177,6 +177,7 @@ events = Table(
     Column("to_status", Text, nullable=False),
     Column("worker", Text),
 )
+Index("events_tail", events.c.id)
 
 workers = Table(
     "workers",

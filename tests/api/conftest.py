@@ -1,7 +1,7 @@
 """A real API process on a free loopback port, its client, and eyes on what it leaves behind."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Api:
 
     def post(self, path: str, **options: Any) -> httpx2.Response:
         return self.request("POST", path, **options)
+
+    def stream(self, path: str, **options: Any) -> AbstractContextManager[httpx2.Response]:
+        """The answer as soon as it begins."""
+        return self._http.stream("GET", path, **options)
 
     def use(self, key: str) -> None:
         """Send this API key from now on."""
