@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from common.models import BUILT_IN, ModelEntry
+from common.reach import Reach
 
 _SOURCE = SettingsConfigDict(
     env_prefix="KILN_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -132,6 +133,13 @@ class Settings(ModelSettings, DatabaseSettings):
     job_seconds: float = Field(default=6 * 3600, description="longest run of one attempt at a job")
     max_failures: int = Field(default=4, description="crashes or errors that a job survives, less one")
 
+    # Who may be told
+    webhook_allow: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="hosts and networks (CIDR), separated by commas, that webhooks may name though they are not "
+        "reached over the internet, also by http",
+    )
+
     # How it tells
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["console", "json"] = Field(default="console", description="form of log lines")
@@ -139,12 +147,18 @@ class Settings(ModelSettings, DatabaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_list(cls, values: dict[str, object]) -> dict[str, object]:
-        """Accept ``a,b`` for KILN_SERVE."""
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        """Accept ``a,b`` for KILN_SERVE and KILN_WEBHOOK_ALLOW."""
         split = dict(values)
-        if isinstance(serve := split.get("serve"), str):
-            split["serve"] = [name.strip() for name in serve.split(",") if name.strip()]
+        for field in ("serve", "webhook_allow"):
+            if isinstance(given := split.get(field), str):
+                split[field] = [name.strip() for name in given.split(",") if name.strip()]
         return split
+
+    @model_validator(mode="after")
+    def _reach_makes_sense(self) -> Self:
+        Reach(self.webhook_allow)
+        return self
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
