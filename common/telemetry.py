@@ -29,6 +29,7 @@ _KEPT = ("timestamp", "level", "job", "attempt", "worker")  # ours, whatever som
 # What gives a secret or a prompt away wherever it stands
 _HIDDEN = (
     (re.compile(r"\b(kiln_[0-9a-f]{12})_[0-9a-f]{64}\b"), r"\1_***"),
+    (re.compile(r"\bwhsec_[\w+/=-]+"), "whsec_***"),
     (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]+"), r"\1 ***"),
     (re.compile(r"(://[^:/@\s]*:)[^@/\s]+@"), r"\1***@"),
     (re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token)=)[^&\s\"'<>]+"), r"\1***"),

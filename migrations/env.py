@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine, text
 
-from common.jobs.tables import metadata
+from common.jobs.outbox import deliveries
 
 _MIGRATING = 4_201_851_712  # any number of our own: serialises migrations that start at once
 
@@ -15,7 +15,7 @@ def run() -> None:
         connection.execute(text("SET lock_timeout = '10s'"))
         connection.execute(text("SET statement_timeout = '10min'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
-        context.configure(connection=connection, target_metadata=metadata)
+        context.configure(connection=connection, target_metadata=deliveries.metadata)  # outbox.py knows all tables
         context.run_migrations()
     engine.dispose()
 

@@ -49,6 +49,7 @@ class NewBatch:
     window: Window | None = None
     keep_best: int | None = None  # of pictures that were asked for alike but for the seed; None: all
     metadata: Mapping[str, str] | None = None
+    webhook: Mapping[str, Any] | None = None  # who is told of its end, or of its jobs': url, host, events
     idempotency_key: str | None = None
 
 
@@ -104,9 +105,8 @@ def retry_failed(
         if batch.paused_at is not None:
             when = Due(PAUSED, later=True, closes=when.closes)
         _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again, [None] * len(again))
-        connection.execute(
-            update(batches).where(batches.c.id == batch_id).values(closes_at=when.closes, pruned_at=None)
-        )
+        anew = update(batches).where(batches.c.id == batch_id)
+        connection.execute(anew.values(closes_at=when.closes, pruned_at=None, told_at=None))
         return [one.spec.model for one in again]
 
 
@@ -154,6 +154,7 @@ def _insert_batch(
             window=batch.window.to_json() if batch.window else None,
             closes_at=closes,
             keep_best=batch.keep_best,
+            webhook=dict(batch.webhook) if batch.webhook else None,
             idempotency_key=batch.idempotency_key,
             fingerprint=batch.fingerprint,
         )

@@ -48,6 +48,7 @@ class Job:
     not_before: datetime
     deadline: datetime | None
     metadata: Mapping[str, str]
+    webhook: Mapping[str, Any] | None
     batch_id: UUID | None
     custom_id: str | None
     retried_from: UUID | None

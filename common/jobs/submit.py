@@ -36,6 +36,7 @@ class Submission:
     idempotency_key: str | None = None
     retried_from: UUID | None = None
     custom_id: str | None = None  # what its batch calls it
+    webhook: Mapping[str, Any] | None = None  # who is told of its end: url, host, events
     reuse: bool = True  # whether an equal job's pictures will do
 
 
@@ -105,6 +106,7 @@ def _insert(connection: Connection, submission: Submission, twin: Twin | None) -
                 # The message follows the commit at once; unheard() takes this back where it could not be sent
                 "published_at": None if submission.not_before else func.clock_timestamp(),
                 "progress_total": submission.spec.evaluations,
+                "webhook": dict(submission.webhook) if submission.webhook else None,
             }
             | (dict(twin.outcome) if twin else {})
         )

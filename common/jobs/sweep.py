@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select, update
 from common.db import transaction
 from common.errors import WorkerLost
 from common.jobs.claim import line_up
+from common.jobs.deliveries import tell_completed
 from common.jobs.lease import charge
 from common.jobs.owner import remove_jobs
 from common.jobs.state import Status
@@ -33,6 +34,7 @@ class Swept:
     expired: int
     closed: int  # windows of batches
     lined_up: int  # whose time has come
+    told: int  # batches that are over, to their receivers
     forgotten: int
 
 
@@ -44,13 +46,14 @@ def only_sweeper(engine: Engine) -> Iterator[bool]:
 
 
 def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
-    """Take back dead leases, expire what its deadline overtook, close windows, line up what is due, forget workers
-    that were silent for a day."""
+    """Take back dead leases, expire what its deadline overtook, close windows, line up what is due, write to the
+    receivers of batches that are over, forget workers that were silent for a day."""
     return Swept(
         returned=return_expired(engine, lease_seconds=lease_seconds, max_failures=max_failures),
         expired=expire_overdue(engine),
         closed=close_windows(engine),
         lined_up=line_up_due(engine),
+        told=tell_completed(engine),
         forgotten=forget_workers(engine, silent_seconds=_FORGET_WORKERS_AFTER),
     )
 

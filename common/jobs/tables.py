@@ -74,6 +74,7 @@ jobs = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    Column("webhook", JSONB(none_as_null=True)),  # who is told of its end; a batch's jobs have none of their own
     UniqueConstraint("owner", "idempotency_key", name="jobs_idempotency"),
     CheckConstraint(
         "status IN ('queued', 'running', 'succeeded', 'failed', 'canceled', 'expired')", name="jobs_status_known"
@@ -132,10 +133,17 @@ batches = Table(
     # of pictures that were asked for alike but for the seed, so many keep their objects, and when that was seen to
     Column("keep_best", Integer),
     Column("pruned_at", DateTime(timezone=True)),
+    Column("webhook", JSONB(none_as_null=True)),
+    Column("told_at", DateTime(timezone=True)),  # when its receiver's message that all jobs are over was written
     UniqueConstraint("owner", "idempotency_key", name="batches_idempotency"),
     CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
 )
 Index("batches_best", batches.c.id, postgresql_where=text("keep_best IS NOT NULL AND pruned_at IS NULL"))
+Index(
+    "batches_untold",
+    batches.c.id,
+    postgresql_where=text("webhook -> 'events' ? 'completed' AND told_at IS NULL"),
+)
 Index("batches_owner", batches.c.owner, batches.c.id)
 Index("batches_closing", batches.c.closes_at, postgresql_where=text("closes_at IS NOT NULL"))
 

@@ -32,6 +32,7 @@ class Batch:
     window: Mapping[str, Any] | None
     closes_at: datetime | None
     keep_best: int | None
+    webhook: Mapping[str, Any] | None
     created_at: datetime
     paused_at: datetime | None
     canceled_at: datetime | None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,10 +16,19 @@ from common.db import make_engine
 from common.errors import NumericalError, StorageError
 from common.jobs import lease
 from common.jobs.batch import NewBatch, retry_failed, submit_batch
+from common.jobs.deliveries import (
+    DeliveryStatus,
+    claim_delivery,
+    list_deliveries,
+    redeliver,
+    settle_delivery,
+    tell_completed,
+)
 from common.jobs.keys import Scope, any_key, create_key, find_key, note_use
 from common.jobs.outlook import depth, outlook
 from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
+from common.jobs.secrets import read_secret, rotate_secret
 from common.jobs.state import BatchStatus, Stage, Status
 from common.jobs.steer import cancel_batch, close_windows, pause_batch, resume_batch
 from common.jobs.submit import submit_job, unheard
@@ -111,13 +121,28 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     assert shown is not None
     assert shown.status is BatchStatus.CANCELED
 
+    hook = {"url": "https://example.com/", "host": "example.com", "events": ["canceled", "completed"]}
+    cancel_job(api, "ann", submit(api, webhook=hook, not_before=datetime(2099, 1, 1, tzinfo=UTC)))
+    attempt = claim_delivery(api, lease_seconds=20)
+    assert attempt is not None
+    assert attempt.secrets == [read_secret(api, "ann").secret]
+    assert rotate_secret(api, "ann").previous_until is not None
+    assert settle_delivery(api, attempt, status_code=410, error=None) is DeliveryStatus.DISABLED
+    assert redeliver(api, "ann", attempt.delivery.id) is not None
+    batch = NewBatch("ann", "night", "f", webhook=hook)
+    told = submit_batch(api, batch, [submission(seed=3)], max_queued=100, max_queued_per_owner=100).batch_id
+    cancel_batch(api, "ann", told)
+    assert tell_completed(api) == 1
+    assert len(list_deliveries(api, "ann", limit=9)[0]) == 3
+
 
 def test_a_worker_can_do_its_work(login: Login, engine: Engine) -> None:
     worker = login("kiln_worker")
     record_worker(worker, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={})
     record_worker(worker, "w1", state="stopping", models=["demo"], device="cpu", seats=2, figures={})
+    hook = {"url": "https://example.com/", "host": "example.com", "events": ["succeeded"]}
     for _ in range(4):
-        submit(engine)
+        submit(engine, webhook=hook)
 
     done = claimed(worker)
     assert list_workers(worker, alive_seconds=60)[0].running == 1
@@ -139,6 +164,7 @@ def test_a_worker_can_do_its_work(login: Login, engine: Engine) -> None:
         "queued",
         "canceled",
     }
+    assert [one.type for one in list_deliveries(engine, "ann", limit=9)[0]] == ["job.succeeded"]
 
 
 NOBODYS = [
@@ -152,7 +178,13 @@ NOBODYS = [
     "DROP TABLE images",
     "UPDATE images SET sha256 = ''",
     "DELETE FROM images",
+    "UPDATE jobs SET webhook = NULL",
     "UPDATE batches SET owner = 'bob'",
+    "UPDATE batches SET webhook = NULL",
+    "UPDATE deliveries SET url = 'https://example.com'",
+    "DELETE FROM deliveries",
+    "UPDATE webhook_secrets SET owner = 'bob'",
+    "DELETE FROM webhook_secrets",
     "DELETE FROM batches",
     "INSERT INTO api_keys (id, owner, digest, scopes) VALUES ('x', 'x', '', '{admin}')",
     "UPDATE api_keys SET scopes = '{admin}'",
@@ -168,6 +200,9 @@ WORKERS_NOT = [
     "UPDATE jobs SET cancel_requested_at = now()",
     "UPDATE jobs SET priority = 100",
     "SELECT FROM api_keys",
+    "SELECT FROM webhook_secrets",
+    "SELECT FROM deliveries",
+    "INSERT INTO deliveries (id) VALUES (gen_random_uuid())",
     "SELECT FROM images",
 ]
 APIS_NOT = [
