@@ -81,6 +81,12 @@ class InvalidRequest(KilnError):
     code, status = "invalid_request", 422
 
 
+class BadParameter(KilnError):
+    """The same, as OpenAI's clients know it: they take a 422 for something else."""
+
+    code, status = "invalid_value", 400
+
+
 class IdempotencyMismatch(KilnError):
     """The idempotency key was used before with another body."""
 
@@ -101,6 +107,20 @@ class RateLimited(KilnError):
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class StillRunning(KilnError):
+    """The job goes on, and the call that waits for it has waited long enough: the next one goes on waiting."""
+
+    code, status, retryable = "still_running", 408, True
+
+
+class JobFailed(KilnError):
+    """The job that the call waited for failed; code and sentence are the job's."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class Unavailable(KilnError):

@@ -125,7 +125,10 @@ class Settings(ModelSettings, DatabaseSettings):
     heartbeat_seconds: float = Field(default=15, description="pause between two signs of life of a worker")
     sweep_seconds: float = Field(default=5, description="pause between two rounds of the sweeper")
     retention_days: float | None = Field(
-        default=None, gt=0, description="days after its end when a job is deleted, pictures included; unset: never"
+        default=None,
+        gt=0,
+        description="days after its end when a job is deleted, pictures included, and after its upload a file; "
+        "unset: never",
     )
     tick_timeout: float = Field(
         default=120, description="seconds; a step, or another call of the device, that takes longer ends the worker"

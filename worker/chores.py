@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from common.errors import StorageError, Unavailable
 from common.jobs.best import drop_rest
+from common.jobs.files import forget_files
 from common.jobs.garbage import find_garbage, settled_before
 from common.jobs.sweep import forget_finished
 from common.objects import Objects
@@ -42,6 +43,8 @@ def do_chores(settings: Settings, engine: Engine, objects: Objects, stop: thread
 def _do_hourly(settings: Settings, engine: Engine, objects: Objects) -> None:
     if settings.retention_days is not None:
         retain(engine, objects, settings.retention_days)
+        if files := forget_files(engine, days=settings.retention_days):
+            log.info("retention: files deleted", files=files)
     collect(engine, objects, before=settled_before(settings.job_seconds))
 
 

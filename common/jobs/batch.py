@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 from common.db import transaction
 from common.errors import Conflict, IdempotencyMismatch, QueueFull
 from common.ids import new_id
+from common.jobs.call import find_asked
 from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
@@ -51,6 +52,8 @@ class NewBatch:
     metadata: Mapping[str, str] | None = None
     webhook: Mapping[str, Any] | None = None  # who is told of its end, or of its jobs': url, host, events
     idempotency_key: str | None = None
+    input_file_id: UUID | None = None  # that its jobs stood in
+    again: bool = False  # whether the client says that it asked before; heeded where there is an input file
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def submit_batch(
     under the limits, Unavailable where the database is down.
     """
     with transaction(engine) as connection:
+        if batch.input_file_id and (first := find_asked(connection, batch.owner, batch.fingerprint, batch.again)):
+            return BatchReceipt(first, replayed=True)
         when = due(connection, batch.window)
         batch_id = _insert_batch(connection, batch, sorted({one.spec.model for one in submissions}), when.closes)
         if batch_id is None:
@@ -155,6 +160,7 @@ def _insert_batch(
             closes_at=closes,
             keep_best=batch.keep_best,
             webhook=dict(batch.webhook) if batch.webhook else None,
+            input_file_id=batch.input_file_id,
             idempotency_key=batch.idempotency_key,
             fingerprint=batch.fingerprint,
         )

@@ -1,6 +1,6 @@
 """An owner and an id in, jobs and pictures out. Reads only; what belongs to others is not there."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from common.jobs.state import Status
 from common.jobs.tables import images, jobs
 
 _NEWEST_FIRST = jobs.c.id.desc()
+_PAGE = 200  # jobs read at once where all of a batch's are
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,14 @@ def list_ended(engine: Engine, owner: str, batch_id: UUID, *, after: UUID | None
     if after is not None:
         wanted &= jobs.c.id > after
     return _select_jobs(engine, wanted, limit=limit, order=jobs.c.id.asc())
+
+
+def each_ended(engine: Engine, owner: str, batch_id: UUID) -> Iterator[Job]:
+    """All of them, read a page after the other: no connection is held between two of them."""
+    after: UUID | None = None
+    while page := list_ended(engine, owner, batch_id, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].id
 
 
 def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:

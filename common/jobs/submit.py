@@ -60,21 +60,28 @@ def submit_job(
     Nothing is stored then. Jobs submitted at the same moment do not see each other, and may pass a limit together.
     """
     with transaction(engine) as connection:
-        digest = submission.spec.digest()
-        twin = find_twins(connection, submission.owner, [digest]).get(digest) if submission.reuse else None
-        inserted = _insert(connection, submission, twin)
-        if inserted is None:
-            return Receipt(_first_under_key(connection, submission), replayed=True)
-        if twin:
-            insert_pictures(connection, {inserted.id: twin})
-            return Receipt(inserted.id, replayed=False, reused=True)
-        event = inserted.latest_event + 1  # its own
-        if is_beyond(connection, max_queued, event):
-            raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
-        if max_queued_per_owner is not None and is_beyond(connection, max_queued_per_owner, event, submission.owner):
-            raise QueueFull(f"your share of the queue is full: {max_queued_per_owner} jobs of yours are waiting")
-        fault("inserted")
-        return Receipt(inserted.id, replayed=False)
+        return insert_job(connection, submission, max_queued=max_queued, max_queued_per_owner=max_queued_per_owner)
+
+
+def insert_job(
+    connection: Connection, submission: Submission, *, max_queued: int, max_queued_per_owner: int | None
+) -> Receipt:
+    """submit_job() as a part of the caller's transaction."""
+    digest = submission.spec.digest()
+    twin = find_twins(connection, submission.owner, [digest]).get(digest) if submission.reuse else None
+    inserted = _insert(connection, submission, twin)
+    if inserted is None:
+        return Receipt(_first_under_key(connection, submission), replayed=True)
+    if twin:
+        insert_pictures(connection, {inserted.id: twin})
+        return Receipt(inserted.id, replayed=False, reused=True)
+    event = inserted.latest_event + 1  # its own
+    if is_beyond(connection, max_queued, event):
+        raise QueueFull(f"the queue is full: {max_queued} jobs are waiting")
+    if max_queued_per_owner is not None and is_beyond(connection, max_queued_per_owner, event, submission.owner):
+        raise QueueFull(f"your share of the queue is full: {max_queued_per_owner} jobs of yours are waiting")
+    fault("inserted")
+    return Receipt(inserted.id, replayed=False)
 
 
 def unheard(engine: Engine, job_id: UUID) -> None:

@@ -135,6 +135,7 @@ batches = Table(
     Column("pruned_at", DateTime(timezone=True)),
     Column("webhook", JSONB(none_as_null=True)),
     Column("told_at", DateTime(timezone=True)),  # when its receiver's message that all jobs are over was written
+    Column("input_file_id", Uuid),  # of OpenAI's clients; the file may be gone
     UniqueConstraint("owner", "idempotency_key", name="batches_idempotency"),
     CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
 )
@@ -219,3 +220,27 @@ api_keys = Table(
         "cardinality(scopes) > 0 AND scopes <@ ARRAY['submit', 'read', 'admin']", name="api_keys_scopes_known"
     ),
 )
+
+# What OpenAI's clients upload to make batches of
+files = Table(
+    "files",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
+)
+Index("files_owner", files.c.owner, files.c.id)
+
+# Requests that have not been answered: for a job each, so that a client that asks again gets the job it has already
+calls = Table(
+    "calls",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", name="calls_job_id_fkey", ondelete="CASCADE"), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # of the request
+    Column("held_until", DateTime(timezone=True), nullable=False),  # somebody waits for the answer, at most so long
+)
+Index("calls_digest", calls.c.owner, calls.c.digest)

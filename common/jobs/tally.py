@@ -33,6 +33,7 @@ class Batch:
     closes_at: datetime | None
     keep_best: int | None
     webhook: Mapping[str, Any] | None
+    input_file_id: UUID | None
     created_at: datetime
     paused_at: datetime | None
     canceled_at: datetime | None

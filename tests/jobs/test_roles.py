@@ -16,6 +16,7 @@ from common.db import make_engine
 from common.errors import NumericalError, StorageError
 from common.jobs import lease
 from common.jobs.batch import NewBatch, retry_failed, submit_batch
+from common.jobs.call import leave_call, open_call
 from common.jobs.deliveries import (
     DeliveryStatus,
     claim_delivery,
@@ -24,6 +25,7 @@ from common.jobs.deliveries import (
     settle_delivery,
     tell_completed,
 )
+from common.jobs.files import delete_file, forget_files, keep_file, read_file
 from common.jobs.keys import Scope, any_key, create_key, find_key, note_use
 from common.jobs.outlook import depth, outlook
 from common.jobs.owner import cancel_job, delete_job
@@ -31,7 +33,7 @@ from common.jobs.read import get_job, list_jobs
 from common.jobs.secrets import read_secret, rotate_secret
 from common.jobs.state import BatchStatus, Stage, Status
 from common.jobs.steer import cancel_batch, close_windows, pause_batch, resume_batch
-from common.jobs.submit import submit_job, unheard
+from common.jobs.submit import Receipt, submit_job, unheard
 from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.jobs.tables import metadata
 from common.jobs.tally import get_batch
@@ -110,6 +112,16 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     assert lease.succeed(engine, claimed(engine), [PICTURE], recipe={}, timings={}) == Status.SUCCEEDED
     assert submit_job(api, submission(seed=2), max_queued=100).reused
 
+    call = open_call(api, submission(), "d", again=False, hold_seconds=60, max_queued=100, max_queued_per_owner=100)
+    leave_call(api, call, answered=False)
+    again = open_call(api, submission(), "d", again=True, hold_seconds=60, max_queued=100, max_queued_per_owner=100)
+    assert again.receipt == Receipt(call.receipt.job_id, replayed=True)
+    leave_call(api, again, answered=True)
+    file = keep_file(api, "ann", "lines", b"{}", most=2)
+    assert read_file(api, "ann", file.id) == (file, b"{}")
+    assert forget_files(api, days=1) == 0
+    assert delete_file(api, "ann", file.id)
+
     batch = NewBatch("ann", "night", "f")
     made_batch = submit_batch(api, batch, [submission()], max_queued=100, max_queued_per_owner=100).batch_id
     pause_batch(api, "ann", made_batch)
@@ -186,6 +198,8 @@ NOBODYS = [
     "UPDATE webhook_secrets SET owner = 'bob'",
     "DELETE FROM webhook_secrets",
     "DELETE FROM batches",
+    "UPDATE files SET owner = 'bob'",
+    "UPDATE calls SET job_id = gen_random_uuid()",
     "INSERT INTO api_keys (id, owner, digest, scopes) VALUES ('x', 'x', '', '{admin}')",
     "UPDATE api_keys SET scopes = '{admin}'",
     "DELETE FROM api_keys",
@@ -204,6 +218,8 @@ WORKERS_NOT = [
     "SELECT FROM deliveries",
     "INSERT INTO deliveries (id) VALUES (gen_random_uuid())",
     "SELECT FROM images",
+    "SELECT FROM files",
+    "SELECT FROM calls",
 ]
 APIS_NOT = [
     "UPDATE jobs SET recipe = '{}'",
