@@ -1,7 +1,7 @@
 """Batches over HTTP: a matrix, or lines, in; one batch of many jobs out, all or none; then shown and steered."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
@@ -13,7 +13,11 @@ from fastapi.responses import StreamingResponse
 
 from api import orders, schemas
 from api.archive import stream_archive
-from api.intake import BODY, read_batch
+from api.compat import shapes
+from api.compat.batches import is_order, read_order, show_order
+from api.compat.route import Retries
+from api.estimate import estimate
+from api.intake import BODY, Asked, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
 from api.report import make_json, stream_csv, stream_html
@@ -23,19 +27,18 @@ from common.ids import parse_id, show_id
 from common.jobs import steer
 from common.jobs.batch import retry_failed as retry_failed_jobs
 from common.jobs.batch import submit_batch
-from common.jobs.read import Job, list_ended
-from common.jobs.submit import Submission
-from common.jobs.tally import Batch, bytes_per_pixel, get_batch, list_batches, seconds_for
+from common.jobs.read import Job, each_ended
+from common.jobs.tally import Batch, get_batch, list_batches
 from common.names import slug
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
+Shown = orders.Batch | shapes.Batch
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
 REPORTS = {"html": ("text/html", "string"), "csv": ("text/csv", "string"), "json": ("application/json", "object")}
-PAGE = 200  # jobs read at once while results are streamed
 
 
-@router.post("", status_code=202, response_model=orders.Batch | orders.Estimate, openapi_extra=BODY)
+@router.post("", status_code=202, response_model=Shown | orders.Estimate, openapi_extra=BODY)
 async def create(
     options: Annotated[orders.LineOptions, Query()],
     request: Request,
@@ -43,64 +46,70 @@ async def create(
     kiln: KilnDep,
     owner: Submitter,
     idempotency_key: IdempotencyKey = None,
-) -> orders.Batch | orders.Estimate:
+    x_stainless_retry_count: Retries = 0,
+) -> Shown | orders.Estimate:
     """Queue a batch: every combination of a JSON matrix, or a job for each line of NDJSON or CSV.
 
     All its jobs, or none. A line is {"prompt": "a cat", "seed": 1, "custom_id": "mine"}; CSV has these as columns.
-    The options of lines stand in the query. With dry_run the answer is 200 and what the batch would be.
+    The options of lines stand in the query. With dry_run the answer is 200 and what the batch would be. JSON that
+    names an input_file_id is OpenAI's, and so is the shape in which the batch that it makes is shown from then on.
     """
     body = await request.body()
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    return await run_in_threadpool(_create, body, kind, options, request, response, kiln, owner, idempotency_key)
+    if is_order(body, kind):
+        read = partial(read_order, body, options, kiln, owner, again=x_stainless_retry_count > 0)
+    else:
+        read = partial(read_batch, body, kind, options, kiln.settings, owner)
+    return await run_in_threadpool(_create, read, request, response, kiln, owner, idempotency_key)
 
 
-@router.get("", response_model=schemas.Page[orders.Batch])
+@router.get("", response_model=schemas.Page[Shown])
 def index(
     request: Request,
     kiln: KilnDep,
     owner: Reader,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(description="last_id of the page before")] = None,
-) -> schemas.Page[orders.Batch]:
+) -> schemas.Page[Shown]:
     """The caller's batches, newest first."""
     older = parse_id("batch", after) if after else None
     found, more = list_batches(kiln.engine, owner, after=older, limit=limit, alive_seconds=kiln.settings.lease_seconds)
-    shown = [show_batch(batch, base_url=str(request.base_url)) for batch in found]
+    shown = [_show_either(batch, request) for batch in found]
     return schemas.Page(data=shown, has_more=more, last_id=shown[-1].id if shown else None)
 
 
-@router.get("/{batch_id}", response_model=orders.Batch)
-def show(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> orders.Batch:
+@router.get("/{batch_id}", response_model=Shown)
+def show(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> Shown:
     """One batch as it stands."""
     return _show(request, kiln, owner, parse_id("batch", batch_id))
 
 
-@router.post("/{batch_id}/pause", response_model=orders.Batch)
-def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+@router.post("/{batch_id}/pause", response_model=Shown)
+def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Let none of its jobs start; those that run are kept at their step."""
     key = parse_id("batch", batch_id)
     steer.pause_batch(kiln.engine, owner, key)
     return _show(request, kiln, owner, key)
 
 
-@router.post("/{batch_id}/resume", response_model=orders.Batch)
-def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+@router.post("/{batch_id}/resume", response_model=Shown)
+def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Let its jobs start again."""
     key = parse_id("batch", batch_id)
     _ring(kiln, steer.resume_batch(kiln.engine, owner, key))
     return _show(request, kiln, owner, key)
 
 
-@router.post("/{batch_id}/cancel", response_model=orders.Batch)
-def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+@router.post("/{batch_id}/cancel", response_model=Shown)
+def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Cancel its jobs: those that wait at once, those that run at their next step. What is over stays as it is."""
     key = parse_id("batch", batch_id)
     steer.cancel_batch(kiln.engine, owner, key)
     return _show(request, kiln, owner, key)
 
 
-@router.post("/{batch_id}/retry-failed", status_code=202, response_model=orders.Batch)
-def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> orders.Batch:
+@router.post("/{batch_id}/retry-failed", status_code=202, response_model=Shown)
+def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Add a new job, with retried_from, for each that failed or expired and has none yet."""
     key = parse_id("batch", batch_id)
     models = retry_failed_jobs(
@@ -123,7 +132,7 @@ def results(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
     """The jobs that are over, one a line, in the order in which they were asked for."""
     key = parse_id("batch", batch_id)
     _find(kiln, owner, key)
-    lines = map(partial(_line, kiln, str(request.base_url)), _pages(kiln, owner, key))
+    lines = map(partial(_line, kiln, str(request.base_url)), each_ended(kiln.engine, owner, key))
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
@@ -136,7 +145,9 @@ def archive(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
     """A zip of the pictures that there are by now, and of results.ndjson, made while it is sent."""
     key = parse_id("batch", batch_id)
     found = _find(kiln, owner, key)
-    parts = stream_archive(partial(_pages, kiln, owner, key), partial(_line, kiln, str(request.base_url)), kiln.objects)
+    parts = stream_archive(
+        partial(each_ended, kiln.engine, owner, key), partial(_line, kiln, str(request.base_url)), kiln.objects
+    )
     headers = {"Content-Disposition": f'attachment; filename="{slug(found.name) or found.id.hex}.zip"'}
     return StreamingResponse(parts, media_type="application/zip", headers=headers)
 
@@ -154,7 +165,7 @@ def report(
 ) -> StreamingResponse:
     """The morning's report on what is over: a file that opens offline, a line a picture, or the figures alone."""
     key = parse_id("batch", batch_id)
-    found, jobs = _find(kiln, owner, key), partial(_pages, kiln, owner, key)
+    found, jobs = _find(kiln, owner, key), partial(each_ended, kiln.engine, owner, key)
     parts: Iterator[str] = {
         "html": lambda: stream_html(found, jobs, kiln.objects),
         "csv": lambda: stream_csv(jobs),
@@ -165,19 +176,17 @@ def report(
 
 
 def _create(
-    body: bytes,
-    kind: str,
-    options: orders.LineOptions,
+    read: Callable[[], Asked],
     request: Request,
     response: Response,
     kiln: Kiln,
     owner: str,
     idempotency_key: str | None,
-) -> orders.Batch | orders.Estimate:
-    asked = read_batch(body, kind, options, kiln.settings, owner)
+) -> Shown | orders.Estimate:
+    asked = read()
     if asked.dry_run:
         response.status_code = 200
-        return _estimate(kiln, owner, asked.submissions)
+        return estimate(kiln, owner, asked.submissions)
     receipt = submit_batch(
         kiln.engine,
         replace(asked.batch, idempotency_key=idempotency_key),
@@ -193,36 +202,12 @@ def _create(
     return _show(request, kiln, owner, receipt.batch_id)
 
 
-def _estimate(kiln: Kiln, owner: str, submissions: Sequence[Submission]) -> orders.Estimate:
-    specs = [one.spec for one in submissions]
-    evaluations = sum(spec.evaluations for spec in specs)
-    pixels = sum(spec.width * spec.height * (spec.keep_best or spec.num_images) for spec in specs)
-    size = bytes_per_pixel(kiln.engine, owner)
-    return orders.Estimate(
-        jobs=len(specs),
-        images=sum(spec.num_images for spec in specs),
-        evaluations=evaluations,
-        seconds=seconds_for(
-            kiln.engine, evaluations, {spec.model for spec in specs}, alive_seconds=kiln.settings.lease_seconds
-        ),
-        bytes=None if size is None else round(pixels * size),
-    )
-
-
 def _ring(kiln: Kiln, models: Sequence[str]) -> None:
     """Wake some seats for jobs of these models; where the broker is away, seats look by themselves."""
     for model, count in Counter(models).items():
         for _ in range(min(count, WAKE)):
             if not kiln.doorbell.ring(model):
                 return
-
-
-def _pages(kiln: Kiln, owner: str, batch_id: UUID) -> Iterator[Job]:
-    """The jobs that are over, read a page after the other: no connection is held between two of them."""
-    after: UUID | None = None
-    while page := list_ended(kiln.engine, owner, batch_id, after=after, limit=PAGE):
-        yield from page
-        after = page[-1].id
 
 
 def _line(kiln: Kiln, base_url: str, job: Job) -> str:
@@ -238,5 +223,10 @@ def _find(kiln: Kiln, owner: str, batch_id: UUID) -> Batch:
     return batch
 
 
-def _show(request: Request, kiln: Kiln, owner: str, batch_id: UUID) -> orders.Batch:
-    return show_batch(_find(kiln, owner, batch_id), base_url=str(request.base_url))
+def _show(request: Request, kiln: Kiln, owner: str, batch_id: UUID) -> Shown:
+    return _show_either(_find(kiln, owner, batch_id), request)
+
+
+def _show_either(batch: Batch, request: Request) -> Shown:
+    """In the shape of the API that it was made by."""
+    return show_order(batch) if batch.input_file_id else show_batch(batch, base_url=str(request.base_url))

@@ -5,8 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.kiln import KilnDep, Reader
+from api.kiln import Kiln, KilnDep, Reader
 from api.resolve import defaults, model_entry
+from common.errors import NotFound
 from common.ids import show_id
 from common.jobs.outlook import depth
 from common.jobs.spec import SCHEDULERS, evaluations
@@ -24,23 +25,16 @@ def _list(items: list[dict[str, Any]]) -> dict[str, Any]:
 @router.get("/models")
 def models(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """The models that jobs can name, where their parts come from, and whether a live worker has them."""
-    live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds)
-    served = {model for worker in live if worker.state == "ready" for model in worker.models}
-    return _list(
-        [
-            {
-                "id": name,
-                "object": "model",
-                "description": entry.description,
-                "default": name == kiln.settings.model,
-                "servable": name in served,
-                "width": entry.width,
-                "height": entry.height,
-                "parts": {part: _origin(getattr(entry, part)) for part in PARTS},
-            }
-            for name, entry in kiln.settings.registry.items()
-        ]
-    )
+    served = _served(kiln)
+    return _list([_show_model(kiln, name, served) for name in kiln.settings.registry])
+
+
+@router.get("/models/{model_id:path}")
+def model(model_id: str, kiln: KilnDep, owner: Reader) -> dict[str, Any]:
+    """One of them."""
+    if model_id not in kiln.settings.registry:
+        raise NotFound(f"there is no model {model_id[:80]!r}; known: {', '.join(kiln.settings.registry)}")
+    return _show_model(kiln, model_id, _served(kiln))
 
 
 @router.get("/styles")
@@ -123,6 +117,28 @@ def workers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
             for worker in live
         ]
     )
+
+
+def _served(kiln: Kiln) -> set[str]:
+    live = list_workers(kiln.engine, alive_seconds=kiln.settings.lease_seconds)
+    return {model for worker in live if worker.state == "ready" for model in worker.models}
+
+
+def _show_model(kiln: Kiln, name: str, served: set[str]) -> dict[str, Any]:
+    """``created`` and ``owned_by`` are for OpenAI's clients, which want a moment and a name; Kiln knows no moment."""
+    entry = kiln.settings.registry[name]
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "kiln",
+        "description": entry.description,
+        "default": name == kiln.settings.model,
+        "servable": name in served,
+        "width": entry.width,
+        "height": entry.height,
+        "parts": {part: _origin(getattr(entry, part)) for part in PARTS},
+    }
 
 
 def _origin(part: ModelPart) -> str:

@@ -15,6 +15,8 @@ from common.errors import FieldError, InvalidRequest, KilnError, MalformedBody
 
 log = structlog.get_logger()
 
+PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}  # as documents describe its content
+
 
 def install(app: FastAPI) -> None:
     """Answer every error of ``app`` as a problem, ours and the framework's."""
@@ -28,7 +30,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return tell(request, _translate(error))
+        return tell(request, explain(error))
 
     @app.exception_handler(HTTPException)
     def framework(request: Request, error: HTTPException) -> JSONResponse:
@@ -78,7 +80,7 @@ def problem(
     return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
 
 
-def _translate(error: RequestValidationError) -> KilnError:
+def explain(error: RequestValidationError) -> KilnError:
     """Pydantic's findings: 400 where the body is not JSON or no object, else 422 with a pointer for each field."""
     found = error.errors()
     for each in found:

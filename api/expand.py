@@ -59,7 +59,7 @@ Found = Asked | tuple[FieldError, ...]  # a job, or what is wrong with it
 
 def expand(request: BatchRequest, settings: Settings, owner: str) -> list[Submission]:
     """A job for every combination of the matrix, the last list changing fastest. Raises InvalidRequest."""
-    return _resolve_all(_combine(request, settings), settings, owner)
+    return resolve_all(_combine(request, settings), settings, owner)
 
 
 def read_lines(body: bytes, options: LineOptions, settings: Settings, owner: str, *, as_csv: bool) -> list[Submission]:
@@ -72,10 +72,10 @@ def read_lines(body: bytes, options: LineOptions, settings: Settings, owner: str
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not UTF-8 at byte {error.start}") from error
     lines = _read_csv(text) if as_csv else _read_ndjson(text)
-    return _resolve_all(_multiply(lines, options), settings, owner)
+    return resolve_all(_multiply(lines, options), settings, owner)
 
 
-def _resolve_all(found: Iterable[Found], settings: Settings, owner: str) -> list[Submission]:
+def resolve_all(found: Iterable[Found], settings: Settings, owner: str) -> list[Submission]:
     """All jobs, or the first MAX_ERRORS of what is wrong with them."""
     submissions: list[Submission] = []
     errors: list[FieldError] = []

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from api.compat.shapes import Order
 from api.expand import expand, read_lines
 from api.orders import EXAMPLE, BatchRequest, LineOptions, NightWindow
 from api.resolve import check_deadline, check_metadata, plain_text
@@ -132,7 +133,7 @@ def _describe() -> dict[str, Any]:
     parts = shape.pop("$defs")
     shape["properties"]["matrix"] = parts["Matrix"]  # the other parts are known from jobs and answers
     kinds = {
-        "application/json": {"schema": shape, "example": EXAMPLE},
+        "application/json": {"schema": {"anyOf": [shape, Order.model_json_schema()]}, "example": EXAMPLE},
         **{kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")},
     }
     return {"requestBody": {"required": True, "content": kinds}}

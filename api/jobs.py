@@ -132,24 +132,29 @@ def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
     )
+    ring_for(kiln, submission, receipt)
+    return receipt, _find(kiln, submission.owner, receipt.job_id)
+
+
+def ring_for(kiln: Kiln, submission: Submission, receipt: Receipt) -> None:
+    """Wake a seat for the job that was committed, unless there is nothing to do, or not yet."""
     fault("committed")
     due = submission.not_before is None and not receipt.replayed and not receipt.reused
     if due and not kiln.doorbell.ring(submission.spec.model):
         with suppress(Unavailable):  # then the sweeper rings half a minute later than it could
             unheard(kiln.engine, receipt.job_id)
     fault("published")
-    return receipt, _find(kiln, submission.owner, receipt.job_id)
 
 
 async def _answer(
     request: Request, response: Response, kiln: Kiln, receipt: Receipt, job: Job, prefer: str | None
 ) -> schemas.Job:
     """202 with the job as it stands; or, where the client prefers to wait and the job ends in time, 200."""
-    wait = re.search(r"(?:^|[,;\s])wait=(\d{1,4})", prefer or "")
-    if wait:
-        job = await _wait(kiln, job, min(int(wait[1]), MAX_WAIT_SECONDS))
-        response.headers["Preference-Applied"] = f"wait={wait[1]}"
-    if wait and job.status in TERMINAL:
+    wait = read_wait(prefer)
+    if wait is not None:
+        job = await _wait(kiln, job, min(wait, MAX_WAIT_SECONDS))
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    if wait is not None and job.status in TERMINAL:
         response.status_code = 200
     else:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -157,6 +162,12 @@ async def _answer(
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = str(request.base_url) + f"v1/jobs/{show_id('job', job.id)}"
     return await run_in_threadpool(_show, request, kiln, job)
+
+
+def read_wait(prefer: str | None) -> int | None:
+    """The seconds for which a client prefers to wait."""
+    wait = re.search(r"(?:^|[,;\s])wait=(\d{1,4})", prefer or "")
+    return int(wait[1]) if wait else None
 
 
 async def _wait(kiln: Kiln, job: Job, seconds: float) -> Job:

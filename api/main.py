@@ -9,7 +9,8 @@ import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import batches, catalog, errors, events, health, images, jobs, schemas
+from api import batches, catalog, errors, events, health, images, jobs
+from api.compat import files, generate
 from api.kiln import Kiln, connect
 from api.middleware import Envelope
 from common.errors import StorageError
@@ -20,7 +21,7 @@ log = structlog.get_logger()
 DESCRIPTION = "An asynchronous job queue for text-to-image diffusion: load it in the evening, open it in the morning."
 
 MEANINGS = {
-    400: "the body is not JSON",
+    400: "the body is not JSON; or, to OpenAI's clients, a field is not acceptable",
     401: "no API key, or one that is unknown, revoked or expired",
     403: "the API key lacks a scope; or there are no keys, and this is not a client of this machine",
     404: "there is no such thing, or it is somebody else's",
@@ -31,9 +32,8 @@ MEANINGS = {
     429: "the queue is full, or the API key made too many requests; Retry-After says when to try again",
     503: "a service is down; try again",
 }
-PROBLEM = {"application/problem+json": {"schema": schemas.Problem.model_json_schema()}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": meaning, "content": PROBLEM} for status, meaning in MEANINGS.items()
+    status: {"description": meaning, "content": errors.PROBLEM} for status, meaning in MEANINGS.items()
 }
 
 
@@ -51,9 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Kiln", version=version("kiln"), description=DESCRIPTION, lifespan=lifespan, responses=PROBLEMS)
     app.state.kiln = connect(settings)
     errors.install(app)
-    longer = {batches.router.prefix: settings.max_batch_bytes}
+    longer = dict.fromkeys((batches.router.prefix, files.router.prefix), settings.max_batch_bytes)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, longer=longer)
-    for part in (jobs, batches, images, events, catalog, health):
+    for part in (jobs, batches, images, events, generate, files, catalog, health):
         app.include_router(part.router)
     return app
 

@@ -21,6 +21,7 @@ from tests.processes import running_api
 SECRETS = {"prompt": "annabel's words", "negative_prompt": "annabel's fears", "metadata": {"annabel": "album"}}
 PAINTED = replace(PICTURE, key="images/hers/1/0.png", thumbnail_key="images/hers/1/0.thumb.webp", sha256="5ec7e7" * 8)
 BATCH = {"name": "annabel's night", "matrix": {"prompts": ["annabel's words"]}, "metadata": {"annabel": "album"}}
+LINE = b'{"custom_id": "annabel", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a"}}'
 FAR = {"not_before": "2099-01-01T00:00:00Z"}
 
 
@@ -56,11 +57,12 @@ def test_no_route_tells_or_changes_anything_of_another_owner(ann: Api, bob: Api)
     record_worker(ann.engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={})
     hers = {"running": running, "waiting": waiting, "finished": finished}
     batch = ann.post("/v1/batches", json=BATCH).json()["id"]
+    file = ann.post("/v1/files", data={"purpose": "batch"}, files={"file": ("annabel.jsonl", LINE)}).json()["id"]
     before = _everything(ann, hers)
 
     asked = 0
     for job in hers.values():
-        for method, path in calls(ann, job_id=job, image_id=image["id"], batch_id=batch):
+        for method, path in calls(ann, job_id=job, image_id=image["id"], batch_id=batch, file_id=file):
             for query in (
                 "",
                 f"after={job}",
@@ -72,12 +74,13 @@ def test_no_route_tells_or_changes_anything_of_another_owner(ann: Api, bob: Api)
                 answer = bob.request(method, f"{path}?{query}", **_body(method))
                 unknown = bob.request(method, f"{_never(path)}?{_never(query)}", **_body(method))
                 assert (answer.status_code, _masked(answer)) == (unknown.status_code, _masked(unknown)), path
-                _tells_nothing(answer, [*hers.values(), image["id"], batch])
+                _tells_nothing(answer, [*hers.values(), image["id"], batch, file])
                 assert answer.status_code == 404 or path == _never(path), path
                 asked += 1
     assert asked > 200
     assert _everything(ann, hers) == before
     assert ann.get(f"/v1/batches/{batch}").json()["counts"]["queued"] == 1
+    assert ann.get(f"/v1/files/{file}/content").content == LINE
 
 
 def test_a_picture_of_another_owner_is_a_cursor_no_more_than_one_that_never_was(ann: Api, bob: Api) -> None:
@@ -134,7 +137,7 @@ def _body(method: str) -> dict[str, Any]:
 
 def _never(text: str) -> str:
     """The same with ids that never were."""
-    return re.sub(r"(job|img|batch)_[0-9a-f-]{20,}", lambda found: f"{found[1]}_{'0' * 32}", text)
+    return re.sub(r"(job|img|batch|file)_[0-9a-f-]{20,}", lambda found: f"{found[1]}_{'0' * 32}", text)
 
 
 def _masked(answer: httpx2.Response) -> object:

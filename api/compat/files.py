@@ -1,0 +1,114 @@
+"""Files for OpenAI's clients: lines to make a batch of in; what became of a batch out, made while it is read."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from api.compat import results
+from api.compat.route import OpenAIRoute
+from api.compat.shapes import Deleted, File
+from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.resolve import plain_text
+from api.schemas import Page
+from common.errors import Conflict, InvalidRequest, NotFound
+from common.ids import parse_id, show_id
+from common.jobs import files
+from common.jobs.files import File as Row
+
+router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=OpenAIRoute)
+
+MAX_NAME = 255  # characters
+HELD = 16  # times the largest file is what an owner's files may have in all
+CHUNK = 1 << 16
+LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}}
+
+
+class Upload(BaseModel):
+    """A file, as a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: UploadFile
+    purpose: Literal["batch"]
+
+
+@router.post("", response_model=File)
+def create(form: Annotated[Upload, Form(media_type="multipart/form-data")], kiln: KilnDep, owner: Submitter) -> File:
+    """Keep a file of lines, to make a batch of. It is read when the batch is made, and may be deleted after."""
+    name = form.file.filename or "lines.jsonl"
+    if wrong := plain_text("file", name, MAX_NAME):
+        raise InvalidRequest(f"file: its name {wrong[0].detail}", tuple(wrong))
+    most = HELD * kiln.settings.max_batch_bytes
+    return _show(files.keep_file(kiln.engine, owner, name, form.file.file.read(), most=most))
+
+
+@router.get("", response_model=Page[File])
+def index(
+    kiln: KilnDep,
+    owner: Reader,
+    purpose: Annotated[str | None, Query(description="only batch has any")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+    after: Annotated[str | None, Query(description="last_id of the page before")] = None,
+) -> Page[File]:
+    """The caller's uploaded files."""
+    if purpose not in (None, "batch"):
+        return Page(data=[], has_more=False, last_id=None)
+    behind = parse_id("file", after) if after else None
+    found, more = files.list_files(kiln.engine, owner, after=behind, limit=limit, newest_first=order == "desc")
+    shown = [_show(file) for file in found]
+    return Page(data=shown, has_more=more, last_id=shown[-1].id if shown else None)
+
+
+@router.get("/{file_id}", response_model=File)
+def show(file_id: str, kiln: KilnDep, owner: Reader) -> File:
+    """One file, without its content."""
+    if made := results.find(kiln, owner, file_id):
+        return made.show()
+    file = files.get_file(kiln.engine, owner, parse_id("file", file_id))
+    if file is None:
+        raise _unknown(file_id)
+    return _show(file)
+
+
+@router.get("/{file_id}/content", response_class=StreamingResponse, responses=LINES)
+def content(file_id: str, kiln: KilnDep, owner: Reader) -> StreamingResponse:
+    """The lines of a file; those of a batch's results are made while they are sent."""
+    made = results.find(kiln, owner, file_id)
+    lines: Iterator[Any] = made.lines(kiln) if made else _chunks(kiln, owner, file_id)
+    return StreamingResponse(lines, media_type="application/jsonl")
+
+
+@router.delete("/{file_id}", response_model=Deleted)
+def delete(file_id: str, kiln: KilnDep, owner: Submitter) -> Deleted:
+    """Delete an uploaded file. Batches that were made of it stay as they are."""
+    if results.find(kiln, owner, file_id):
+        raise Conflict("results of a batch are read off its jobs, and are no file of their own: delete its jobs")
+    if not files.delete_file(kiln.engine, owner, parse_id("file", file_id)):
+        raise _unknown(file_id)
+    return Deleted(id=file_id)
+
+
+def _chunks(kiln: Kiln, owner: str, file_id: str) -> Iterator[bytes]:
+    found = files.read_file(kiln.engine, owner, parse_id("file", file_id))
+    if found is None:
+        raise _unknown(file_id)
+    whole = memoryview(found[1])
+    return (bytes(whole[start : start + CHUNK]) for start in range(0, len(whole), CHUNK))
+
+
+def _show(file: Row) -> File:
+    return File(
+        id=show_id("file", file.id),
+        bytes=file.bytes,
+        created_at=int(file.created_at.timestamp()),
+        filename=file.name,
+        purpose="batch",
+    )
+
+
+def _unknown(file_id: str) -> NotFound:
+    return NotFound(f"there is no file {file_id[:80]}")
