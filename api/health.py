@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.access import requires
@@ -24,22 +24,6 @@ router = APIRouter(tags=["health"])
 log = structlog.get_logger()
 
 CHECK_SECONDS = 1.8  # below the two seconds within which every answer is due
-
-# What each figure of a worker is called, and what it means
-GAUGES = {
-    "slots": ("slots", "Pictures that can share a U-Net call"),
-    "slots_used": ("slots_used", "Pictures that share the present U-Net call"),
-    "pictures": ("pictures", "Pictures that have a slot or wait for one"),
-}
-COUNTERS = {
-    "ticks": ("ticks", "U-Net calls"),
-    "tick_seconds": ("tick_seconds", "Seconds in U-Net calls; divided by kiln_worker_ticks_total: seconds per tick"),
-    "rows": ("tick_rows", "Rows of U-Net calls, padding included; divided by kiln_worker_ticks_total: rows per tick"),
-    "evaluations": ("evaluations", "Steps that pictures took; divided by kiln_worker_ticks_total: slots used per tick"),
-    "calls": ("calls", "Other calls of the device: texts, decoding, scores"),
-    "called": ("called", "Items of the other calls; divided by kiln_worker_calls_total: micro-batch size"),
-    "call_seconds": ("call_seconds", "Seconds in the other calls; divided by kiln_worker_calls_total: seconds a call"),
-}
 
 
 @router.get("/healthz")
@@ -75,7 +59,7 @@ def readyz(kiln: KilnDep) -> JSONResponse:
 
 @router.get("/metrics", dependencies=[Depends(requires(Scope.ADMIN))], response_class=PlainTextResponse)
 def metrics(kiln: KilnDep) -> Response:
-    """Prometheus metrics: this process's, and those of queue and workers as the database has them now."""
+    """Prometheus metrics: this process's, and the queue as the database has it now. Workers tell their own."""
     queue = CollectorRegistry()
     queue.register(_QueueCollector(kiln))
     return Response(generate_latest(REGISTRY) + generate_latest(queue), media_type=CONTENT_TYPE_LATEST)
@@ -95,27 +79,9 @@ class _QueueCollector(Collector):
             jobs.add_metric([lane, "queued"], now.queued)
             jobs.add_metric([lane, "running"], now.running)
             oldest.add_metric([lane], now.oldest_seconds)
-        live = _live_workers(self._kiln)
-        for state, count in _tell_workers(live)["states"].items():
+        for state, count in _tell_workers(_live_workers(self._kiln))["states"].items():
             workers.add_metric([state], count)
         yield from (jobs, oldest, workers)
-        yield from _measure_workers(live)
-
-
-def _measure_workers(live: list[Worker]) -> Iterator[Metric]:
-    """The figures of each worker's last sign of life; one of an earlier version may lack some."""
-    for family, table in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
-        for figure, (name, meaning) in table.items():
-            metric = family(f"kiln_worker_{name}", meaning, labels=["worker"])
-            for worker in live:
-                if figure in worker.figures:
-                    metric.add_metric([worker.id], worker.figures[figure])
-            yield metric
-    idle = CounterMetricFamily("kiln_worker_idle_seconds", "Seconds that the device waited", labels=["worker", "cause"])
-    for worker in live:
-        for cause, seconds in worker.figures.get("idle_seconds", {}).items():
-            idle.add_metric([worker.id, cause], seconds)
-    yield idle
 
 
 def _live_workers(kiln: Kiln) -> list[Worker]:

@@ -8,10 +8,13 @@ from typing import Any, NoReturn
 import boto3
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from prometheus_client import Counter
 
 from common.errors import NotFound, StorageError, StorageRefused
 from common.settings import Settings
 from common.skew import SIGNATURE, ServerClock
+
+UPLOADED = Counter("kiln_upload_bytes", "Bytes that this process put into the object store")
 
 _CHUNK = 1 << 16
 _NO_OBJECT = ("404", "NoSuchKey", "NotFound")
@@ -91,6 +94,7 @@ class Objects:
             store.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
         except (BotoCoreError, ClientError) as error:
             _translate(error, key)
+        UPLOADED.inc(len(data))
 
     def open(self, key: str) -> Iterator[bytes]:
         """The object's bytes in chunks. Raises NotFound or StorageError, at once where the object cannot be opened."""

@@ -144,6 +144,14 @@ class Settings(ModelSettings, DatabaseSettings):
     )
 
     # How it tells
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="port of /metrics of a worker or sweeper, or the next that is free: several may share a machine; "
+        "0: none",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address of that port")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["console", "json"] = Field(default="console", description="form of log lines")
     log_prompts: bool = Field(default=False, description="log lines of a job show its prompt")

@@ -1,5 +1,6 @@
-"""Logs: what to tell and what never to tell in, one line per event on stderr out, of ours and of all libraries."""
+"""What to tell and what never to tell in; one log line per event on stderr, and the process's /metrics, out."""
 
+import errno
 import logging
 import re
 import sys
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from prometheus_client import start_http_server
 from structlog.typing import EventDict, Processor
 
 from common.settings import Settings
@@ -23,6 +25,7 @@ QUIET = (
     "urllib3",
     "uvicorn.access",
 )
+_PORTS = 64  # tried, from KILN_METRICS_PORT on
 _SHORTEST_SECRET = 8  # characters: hiding a shorter one, such as a password "0", would hide half of every line
 _KEPT = ("timestamp", "level", "job", "attempt", "worker")  # ours, whatever somebody writes into a prompt
 
@@ -87,6 +90,27 @@ def configure_logging(
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     _log_what_nobody_catches()
+
+
+def serve_metrics(settings: Settings) -> None:
+    """Show Prometheus what this process counts, at the first free port from the settings' on; nothing where it is 0.
+
+    Several workers of one machine have the same settings, and each its own port. SystemExit where none can be had.
+    """
+    if not settings.metrics_port:
+        return
+    host, first = settings.metrics_host, settings.metrics_port
+    for port in range(first, min(first + _PORTS, 65536)):
+        try:
+            start_http_server(port, host)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno != errno.EADDRINUSE:
+                break
+        else:
+            structlog.get_logger().info("metrics served", host=host, port=port)
+            return
+    raise SystemExit(f"KILN_METRICS_HOST and KILN_METRICS_PORT: cannot listen at {host}, port {port}: {reason}")
 
 
 def _console() -> Processor:

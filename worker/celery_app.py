@@ -11,13 +11,15 @@ import structlog
 from celery.bootsteps import StartStopStep
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
+from prometheus_client import REGISTRY
 
 from common.errors import ModelNotLoadable
 from common.queue import make_celery, queue_name
 from common.settings import Settings, read_settings
-from common.telemetry import log_as
+from common.telemetry import log_as, serve_metrics
 from worker.heartbeat import Heartbeat
 from worker.lookout import Lookout
+from worker.metrics import DeviceCollector
 from worker.tasks import register
 from worker.workshop import Workshop, load_models, open_workshop
 
@@ -30,6 +32,8 @@ def main() -> None:
     log_as(settings)
     workshop = open_workshop(settings)
     log_as(settings, worker=workshop.id)  # not bound to the context, which other threads do not inherit
+    REGISTRY.register(DeviceCollector(workshop.device, workshop.device_name))
+    serve_metrics(settings)
     heartbeat = Heartbeat(workshop)
     heartbeat.say("starting")
     try:

@@ -17,6 +17,7 @@ from common.jobs.claim import Claim
 from common.jobs.state import Lane, Stage
 from worker.checkpoints import Checkpoints
 from worker.diffusion.slots import Slot
+from worker.metrics import STAGE_SECONDS
 
 log = structlog.get_logger()
 
@@ -141,6 +142,7 @@ class Hold:
     def _close_stage(self) -> None:
         if self.stage is not None:
             self._timings[self.stage] = time.monotonic() - self._entered_at
+            STAGE_SECONDS.labels(self.stage).observe(self._timings[self.stage])
 
 
 def _may_pass(error: BaseException) -> bool:

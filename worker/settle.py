@@ -12,6 +12,7 @@ from common.jobs import lease
 from common.jobs.claim import Claim
 from common.jobs.lease import StoredImage
 from common.jobs.state import Status
+from worker.metrics import ATTEMPTS, FAILURES
 from worker.workshop import Workshop
 
 log = structlog.get_logger()
@@ -59,12 +60,22 @@ def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status | None:
     try:
         for attempt in patience:
             with attempt:
-                return _write(claim, outcome, workshop)
+                status = _write(claim, outcome, workshop)
+                _count(outcome, status)
+                return status
     except LeaseLost:
         log.warning("lease lost: the result is not written")
     except Unavailable:
         log.error("result not written: the database stayed away; the sweep will return the job")
+    ATTEMPTS.labels("lost").inc()
     return None
+
+
+def _count(outcome: Outcome, status: Status) -> None:
+    if isinstance(outcome, Broken):
+        FAILURES.labels(outcome.error.code).inc()
+    again = "retried" if isinstance(outcome, Broken) else "parked"
+    ATTEMPTS.labels(again if status is Status.QUEUED else status.value).inc()
 
 
 def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status:

@@ -9,6 +9,7 @@ import threading
 
 import structlog
 from kombu.exceptions import OperationalError
+from prometheus_client import Counter
 from sqlalchemy import Engine
 
 from common.db import make_engine
@@ -17,10 +18,14 @@ from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.objects import Objects
 from common.queue import Doorbell
 from common.settings import Settings, read_settings
-from common.telemetry import log_as
+from common.telemetry import log_as, serve_metrics
 from worker.chores import do_chores
 
 log = structlog.get_logger()
+
+SWEEPS = Counter("kiln_sweeper_sweeps", "Rounds of this sweeper, those left to another one not counted")
+RETURNED = Counter("kiln_sweeper_returned_jobs", "Jobs taken back from workers that died or went silent")
+EXPIRED = Counter("kiln_sweeper_expired_jobs", "Jobs whose deadline passed before they began")
 
 MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever the backlog
 
@@ -28,6 +33,7 @@ MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever t
 def main() -> None:
     settings = read_settings(Settings)
     log_as(settings)
+    serve_metrics(settings)
     engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
     doorbell = Doorbell(settings.broker_url.get_secret_value())
     objects = Objects.from_settings(settings)
@@ -49,6 +55,9 @@ def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
         if not alone:
             return
         swept = sweep_once(engine, lease_seconds=settings.lease_seconds, max_failures=settings.max_failures)
+        SWEEPS.inc()
+        RETURNED.inc(swept.returned)
+        EXPIRED.inc(swept.expired)
         if swept.returned or swept.expired or swept.closed:
             log.info("swept", returned=swept.returned, expired=swept.expired, closed=swept.closed)
         for model in settings.registry:

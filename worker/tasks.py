@@ -9,6 +9,7 @@ from common.errors import Unavailable
 from common.fault import fault
 from common.ids import show_id
 from common.queue import TASK
+from worker.metrics import CLAIMS
 from worker.run import run
 from worker.workshop import Workshop
 
@@ -28,6 +29,7 @@ def work(workshop: Workshop, on_claim: Callable[[], None] = lambda: None) -> Non
     try:
         while claim := workshop.claim():
             on_claim()
+            CLAIMS.labels(claim.lane).inc()
             fault("claimed")
             with structlog.contextvars.bound_contextvars(
                 job=show_id("job", claim.job_id), attempt=claim.attempt, prompt=claim.spec.prompt

@@ -29,7 +29,7 @@ class Worker:
     running: int
     jobs: tuple[UUID, ...]  # of those running, the ones that are the asking owner's
     evaluations_per_second: float | None
-    figures: Mapping[str, Any]  # of its engine, by name; a worker of an earlier version may lack some
+    figures: Mapping[str, Any]  # of its engine now, by name; a worker of an earlier version may lack some
     recipes: Mapping[str, Any]  # by model, what the recipe of any picture would say of weights and libraries
     started_at: datetime
     seen_at: datetime

@@ -44,6 +44,8 @@ class Deployment:
             "KILN_S3_PUBLIC_URL": settings.s3_endpoint_url,
             "KILN_S3_ACCESS_KEY": settings.s3_access_key.get_secret_value(),
             "KILN_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
+            "KILN_METRICS_HOST": "127.0.0.1",
+            "KILN_METRICS_PORT": str(free_port()),
         }
 
     def run(self, name: str) -> subprocess.CompletedProcess[str]:
