@@ -1,41 +1,40 @@
-"""Batches over HTTP: a matrix, or lines, in; one batch of many jobs out, all or none; then shown and steered."""
+"""Batches over HTTP: a matrix, or lines, in; one batch of many jobs out, all or none; then shown and steered.
+
+What became of one is told in api/outcome.py.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 
 from api import orders, schemas
-from api.archive import stream_archive
 from api.compat import shapes
 from api.compat.batches import is_order, read_order, show_order
 from api.compat.route import Retries
 from api.estimate import estimate
-from api.intake import BODY, Asked, read_batch
+from api.intake import BODY, Asked, fingerprint, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
-from api.report import make_json, stream_csv, stream_html
-from api.views import show_batch, show_job
-from common.errors import NotFound
+from api.outcome import find
+from api.views import show_batch
+from common.errors import InvalidRequest
 from common.ids import parse_id, show_id
 from common.jobs import steer
+from common.jobs.batch import BatchReceipt, submit_batch
 from common.jobs.batch import retry_failed as retry_failed_jobs
-from common.jobs.batch import submit_batch
-from common.jobs.read import Job, each_ended
-from common.jobs.tally import Batch, get_batch, list_batches
-from common.names import slug
+from common.jobs.replay import find_batch
+from common.jobs.tally import Batch, list_batches
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 Shown = orders.Batch | shapes.Batch
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
-REPORTS = {"html": ("text/html", "string"), "csv": ("text/csv", "string"), "json": ("application/json", "object")}
 
 
 @router.post("", status_code=202, response_model=Shown | orders.Estimate, openapi_extra=BODY)
@@ -60,7 +59,9 @@ async def create(
         read = partial(read_order, body, options, kiln, owner, again=x_stainless_retry_count > 0)
     else:
         read = partial(read_batch, body, kind, options, kiln.settings, owner)
-    return await run_in_threadpool(_create, read, request, response, kiln, owner, idempotency_key)
+    return await run_in_threadpool(
+        _create, read, partial(fingerprint, body, kind, options), request, response, kiln, owner, idempotency_key
+    )
 
 
 @router.get("", response_model=schemas.Page[Shown])
@@ -123,67 +124,22 @@ def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitte
     return _show(request, kiln, owner, key)
 
 
-@router.get(
-    "/{batch_id}/results",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
-)
-def results(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> StreamingResponse:
-    """The jobs that are over, one a line, in the order in which they were asked for."""
-    key = parse_id("batch", batch_id)
-    _find(kiln, owner, key)
-    lines = map(partial(_line, kiln, str(request.base_url)), each_ended(kiln.engine, owner, key))
-    return StreamingResponse(lines, media_type="application/x-ndjson")
-
-
-@router.get(
-    "/{batch_id}/archive",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
-)
-def archive(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> StreamingResponse:
-    """A zip of the pictures that there are by now, and of results.ndjson, made while it is sent."""
-    key = parse_id("batch", batch_id)
-    found = _find(kiln, owner, key)
-    parts = stream_archive(
-        partial(each_ended, kiln.engine, owner, key), partial(_line, kiln, str(request.base_url)), kiln.objects
-    )
-    headers = {"Content-Disposition": f'attachment; filename="{slug(found.name) or found.id.hex}.zip"'}
-    return StreamingResponse(parts, media_type="application/zip", headers=headers)
-
-
-@router.get(
-    "/{batch_id}/report",
-    response_class=StreamingResponse,
-    responses={200: {"content": {kind: {"schema": {"type": told}} for kind, told in REPORTS.values()}}},
-)
-def report(
-    batch_id: str,
-    kiln: KilnDep,
-    owner: Reader,
-    form: Annotated[Literal["html", "csv", "json"], Query(alias="format")] = "html",
-) -> StreamingResponse:
-    """The morning's report on what is over: a file that opens offline, a line a picture, or the figures alone."""
-    key = parse_id("batch", batch_id)
-    found, jobs = _find(kiln, owner, key), partial(each_ended, kiln.engine, owner, key)
-    parts: Iterator[str] = {
-        "html": lambda: stream_html(found, jobs, kiln.objects),
-        "csv": lambda: stream_csv(jobs),
-        "json": lambda: iter([make_json(found, jobs)]),
-    }[form]()
-    headers = {"Content-Disposition": f'inline; filename="{slug(found.name) or found.id.hex}.{form}"'}
-    return StreamingResponse(parts, media_type=REPORTS[form][0], headers=headers)
-
-
 def _create(
     read: Callable[[], Asked],
+    sent: Callable[[], str],
     request: Request,
     response: Response,
     kiln: Kiln,
     owner: str,
     idempotency_key: str | None,
 ) -> Shown | orders.Estimate:
-    asked = read()
+    try:
+        asked = read()
+    except InvalidRequest:  # what was accepted once is so again, though its deadline has passed meanwhile
+        first = find_batch(kiln.engine, owner, idempotency_key, sent())
+        if first is None:
+            raise
+        return _tell(request, response, kiln, owner, BatchReceipt(first, replayed=True))
     if asked.dry_run:
         response.status_code = 200
         return estimate(kiln, owner, asked.submissions)
@@ -194,10 +150,14 @@ def _create(
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
     )
+    if receipt.due:
+        _ring(kiln, [one.spec.model for one in asked.submissions])
+    return _tell(request, response, kiln, owner, receipt)
+
+
+def _tell(request: Request, response: Response, kiln: Kiln, owner: str, receipt: BatchReceipt) -> Shown:
     if receipt.replayed:
         response.headers["Idempotency-Replayed"] = "true"
-    elif receipt.due:
-        _ring(kiln, [one.spec.model for one in asked.submissions])
     response.headers["Location"] = f"{request.base_url}v1/batches/{show_id('batch', receipt.batch_id)}"
     return _show(request, kiln, owner, receipt.batch_id)
 
@@ -210,21 +170,8 @@ def _ring(kiln: Kiln, models: Sequence[str]) -> None:
                 return
 
 
-def _line(kiln: Kiln, base_url: str, job: Job) -> str:
-    url_seconds = kiln.settings.presign_seconds
-    shown = show_job(job, None, base_url=base_url, objects=kiln.objects, url_seconds=url_seconds)
-    return shown.model_dump_json() + "\n"
-
-
-def _find(kiln: Kiln, owner: str, batch_id: UUID) -> Batch:
-    batch = get_batch(kiln.engine, owner, batch_id, alive_seconds=kiln.settings.lease_seconds)
-    if batch is None:
-        raise NotFound(f"there is no batch {show_id('batch', batch_id)}")
-    return batch
-
-
 def _show(request: Request, kiln: Kiln, owner: str, batch_id: UUID) -> Shown:
-    return _show_either(_find(kiln, owner, batch_id), request)
+    return _show_either(find(kiln, owner, batch_id), request)
 
 
 def _show_either(batch: Batch, request: Request) -> Shown:

@@ -33,6 +33,12 @@ class Asked:
     dry_run: bool
 
 
+def fingerprint(body: bytes, kind: str, options: LineOptions) -> str:
+    """A hash of what was sent: equal for the same request, whatever its defaults become."""
+    sent = [kind.encode(), options.model_dump_json().encode(), body] if kind in LINES else [body]
+    return hashlib.sha256(b"\0".join(sent)).hexdigest()
+
+
 def read_batch(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
     """A matrix of JSON, or lines and the ``options`` of the query. Raises also MalformedBody and UnknownMediaType."""
     if kind in LINES:
@@ -43,15 +49,18 @@ def read_batch(body: bytes, kind: str, options: LineOptions, settings: Settings,
 
 
 def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
-    sent = hashlib.sha256(b"\0".join([kind.encode(), options.model_dump_json().encode(), body])).hexdigest()
     start, dash, end = (options.window or "").partition("-")
     if options.window and not dash:
         raise InvalidRequest("window must be HH:MM-HH:MM", (FieldError("/window", "must be HH:MM-HH:MM"),))
     night = NightWindow(start=start, end=end, tz=options.tz, days=options.days) if options.window else None
     errors = [*plain_text("name", options.name, MAX_NAME), *check_deadline(options.deadline)]
+    if night is None:
+        of_none = sorted(options.model_fields_set & {"tz", "days"})
+        errors += [FieldError(f"/{name}", "is of a window, and there is none") for name in of_none]
     window = _read_window(night, {"start": "/window", "end": "/window", "tz": "/tz", "days": "/days"}, errors)
     submissions = read_lines(body, options, settings, owner, as_csv=LINES[kind])
     _check_best(options.keep_best, submissions)
+    sent = fingerprint(body, kind, options)
     batch = NewBatch(owner, options.name, sent, options.lane, options.deadline, window, options.keep_best)
     return Asked(batch, submissions, options.dry_run)
 
@@ -72,8 +81,8 @@ def _take_matrix(body: bytes, options: LineOptions, settings: Settings, owner: s
     ]
     window = _read_window(asked.window, {name: f"/window/{name}" for name in NightWindow.model_fields}, errors)
     submissions = expand(asked, settings, owner)
-    sent = hashlib.sha256(body).hexdigest()
     _check_best(asked.keep_best, submissions)
+    sent = fingerprint(body, "application/json", options)
     batch = NewBatch(owner, asked.name, sent, asked.lane, asked.deadline, window, asked.keep_best, asked.metadata)
     return Asked(batch, submissions, asked.dry_run)
 

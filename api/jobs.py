@@ -12,14 +12,15 @@ from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
 from api.kiln import Kiln, KilnDep, Reader, Submitter
-from api.resolve import ask_again, resolve
+from api.resolve import ask_again, fingerprint, resolve
 from api.views import show_job
-from common.errors import NotFound, Unavailable
+from common.errors import InvalidRequest, NotFound, Unavailable
 from common.fault import fault
 from common.ids import parse_id, show_id
 from common.jobs import owner as owners
 from common.jobs.outlook import outlook
 from common.jobs.read import Job, get_job, list_jobs
+from common.jobs.replay import find_job
 from common.jobs.state import TERMINAL, Status
 from common.jobs.submit import Receipt, Submission, submit_job, unheard
 
@@ -51,8 +52,7 @@ async def create(
     prefer: Prefer = None,
 ) -> schemas.Job:
     """Queue a job."""
-    submission = resolve(body, kiln.settings, owner=owner, idempotency_key=idempotency_key)
-    receipt, job = await run_in_threadpool(_submit, kiln, submission)
+    receipt, job = await run_in_threadpool(_accept, kiln, body, owner, idempotency_key)
     return await _answer(request, response, kiln, receipt, job, prefer)
 
 
@@ -110,8 +110,7 @@ async def retry(
     if changes.get("prompt", "") is None:
         del changes["prompt"]  # null means the default, and a retry's default is what the job said
     again = schemas.JobRequest(**ask_again(old) | changes)
-    submission = resolve(again, kiln.settings, owner=owner, idempotency_key=idempotency_key, retried_from=old.id)
-    receipt, job = await run_in_threadpool(_submit, kiln, submission)
+    receipt, job = await run_in_threadpool(_accept, kiln, again, owner, idempotency_key, old.id)
     return await _answer(request, response, kiln, receipt, job, prefer)
 
 
@@ -122,6 +121,22 @@ def delete(job_id: str, kiln: KilnDep, owner: Submitter) -> None:
     if keys is None:
         raise _not_found(parse_id("job", job_id))
     kiln.objects.delete(keys)
+
+
+def _accept(
+    kiln: Kiln, asked: schemas.JobRequest, owner: str, idempotency_key: str | None, retried_from: UUID | None = None
+) -> tuple[Receipt, Job]:
+    """The job that was asked for. What was accepted once is so again, though its deadline has passed meanwhile."""
+    try:
+        submission = resolve(
+            asked, kiln.settings, owner=owner, idempotency_key=idempotency_key, retried_from=retried_from
+        )
+    except InvalidRequest:
+        first = find_job(kiln.engine, owner, idempotency_key, fingerprint(asked))
+        if first is None:
+            raise
+        return Receipt(first, replayed=True), _find(kiln, owner, first)
+    return _submit(kiln, submission)
 
 
 def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:

@@ -12,9 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from common.db import transaction
-from common.errors import Conflict, IdempotencyMismatch, QueueFull
+from common.errors import Conflict, QueueFull
 from common.ids import new_id
 from common.jobs.call import find_asked
+from common.jobs.replay import first_under_key
 from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
@@ -81,7 +82,9 @@ def submit_batch(
         when = due(connection, batch.window)
         batch_id = _insert_batch(connection, batch, sorted({one.spec.model for one in submissions}), when.closes)
         if batch_id is None:
-            return BatchReceipt(_first_under_key(connection, batch), replayed=True)
+            first = first_under_key(connection, batches, batch.owner, batch.idempotency_key, batch.fingerprint)
+            assert first is not None  # noqa: S101 - only a key's row is in the way of an insert
+            return BatchReceipt(first, replayed=True)
         twins = find_twins(connection, batch.owner, {one.spec.digest() for one in submissions if one.reuse})
         taken = [twins.get(one.spec.digest()) if one.reuse else None for one in submissions]
         _check_room(connection, batch.owner, taken.count(None), max_queued, max_queued_per_owner)
@@ -168,15 +171,6 @@ def _insert_batch(
         .returning(batches.c.id)
     )
     return connection.execute(statement).scalar_one_or_none()
-
-
-def _first_under_key(connection: Connection, batch: NewBatch) -> UUID:
-    mine = (batches.c.owner == batch.owner) & (batches.c.idempotency_key == batch.idempotency_key)
-    first = connection.execute(select(batches.c.id, batches.c.fingerprint).where(mine)).one()
-    if first.fingerprint != batch.fingerprint:
-        raise IdempotencyMismatch("this Idempotency-Key was used before with another request")
-    batch_id: UUID = first.id
-    return batch_id
 
 
 def _check_room(connection: Connection, owner: str, count: int, most: int, most_of_owner: int) -> None:

@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
-from common.errors import IdempotencyMismatch, QueueFull
+from common.errors import QueueFull
 from common.fault import fault
 from common.ids import new_id
+from common.jobs.replay import first_under_key
 from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
@@ -71,7 +72,10 @@ def insert_job(
     twin = find_twins(connection, submission.owner, [digest]).get(digest) if submission.reuse else None
     inserted = _insert(connection, submission, twin)
     if inserted is None:
-        return Receipt(_first_under_key(connection, submission), replayed=True)
+        key, sent = submission.idempotency_key, submission.fingerprint
+        first = first_under_key(connection, jobs, submission.owner, key, sent)
+        assert first is not None  # noqa: S101 - only a key's row is in the way of an insert
+        return Receipt(first, replayed=True)
     if twin:
         insert_pictures(connection, {inserted.id: twin})
         return Receipt(inserted.id, replayed=False, reused=True)
@@ -133,15 +137,3 @@ def next_turn(owner: str, lane: Lane) -> ColumnElement[int]:
     behind_own = select(func.max(jobs.c.turn) + 1).where(waiting, jobs.c.owner == owner).scalar_subquery()
     lane_now = select(func.min(jobs.c.turn)).where(waiting).scalar_subquery()
     return func.coalesce(func.greatest(behind_own, lane_now), 0)
-
-
-def _first_under_key(connection: Connection, submission: Submission) -> UUID:
-    first = connection.execute(
-        select(jobs.c.id, jobs.c.fingerprint).where(
-            jobs.c.owner == submission.owner, jobs.c.idempotency_key == submission.idempotency_key
-        )
-    ).one()
-    if first.fingerprint != submission.fingerprint:
-        raise IdempotencyMismatch("this Idempotency-Key was used before with another request")
-    job_id: UUID = first.id
-    return job_id
