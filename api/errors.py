@@ -109,6 +109,10 @@ def _sentence(found: Mapping[str, object]) -> str:
             return "must be valid Unicode, without lone surrogates"
         case "json_invalid":
             return "it is not valid JSON"
+        case "datetime_from_date_parsing" | "datetime_parsing" | "timezone_aware":
+            return "must be a date and time of RFC 3339 with its offset, as 2030-01-31T06:00:00Z"
+        case "enum":
+            return f"must be {str(found['msg']).removeprefix('Input should be ')}"
         case _:
             return str(found["msg"]).removeprefix("Input should be ")
 

@@ -178,7 +178,8 @@ def _check_header(header: Sequence[str]) -> tuple[FieldError, ...]:
     unknown = [name for name in header if name not in Line.model_fields]
     errors = [FieldError("/lines/1", f"has a column that is no field of a job: {name[:80]!r}") for name in unknown]
     if "prompt" not in header:
-        errors.append(FieldError("/lines/1", "has no column prompt"))
+        said = "has no column prompt" if header else "is empty, and should be a header with a column prompt"
+        errors.append(FieldError("/lines/1", said))
     return tuple(errors)
 
 

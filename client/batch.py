@@ -14,7 +14,8 @@ from client.errors import InvalidUse
 from client.fetch import fetch_pictures
 from client.generate import AsJson
 from client.output import INTERRUPTED, Output, answering, printable
-from client.progress import BatchProgress, batch_line, duration
+from client.progress import BatchProgress, batch_line
+from common.names import duration
 
 batch_app = typer.Typer(help="Many jobs at once: load them in the evening, open them in the morning.")
 
@@ -79,7 +80,8 @@ def run(
             _watch(kiln, batch, output)
         else:
             output.answer(batch, batch["id"])
-            output.note(f"Queued {_jobs(batch)} jobs. `kiln batch watch {batch['id']}` shows how far they are.")
+            queued = f"{_jobs(batch)} job{'s' * (_jobs(batch) != 1)}"
+            output.note(f"Queued {queued}. `kiln batch watch {batch['id']}` shows how far it is.")
 
 
 @batch_app.command("watch", epilog="Example: kiln batch watch batch_0192f3a4b5c67d8e9f0011223344556677")

@@ -67,12 +67,22 @@ class KilnApiError(ClientError):
         """The refusal in words; ``names`` says what a reader calls a field, such as its option."""
         if not self.errors:
             return self.detail
-        fields = [error.pointer.lstrip("/").replace("/", ".") for error in self.errors]
+        fields = [_call(error.pointer, names) for error in self.errors]
         return "; ".join(
-            f"{names.get(field, field)}: {error.detail}" if field else error.detail
+            f"{field}: {error.detail}" if field else error.detail
             for field, error in zip(fields, self.errors, strict=True)
         )
 
     def document(self) -> dict[str, Any]:
         fields = [{"pointer": error.pointer, "detail": error.detail} for error in self.errors]
         return {"error": {"code": self.code, "detail": self.detail, "status": self.status, "errors": fields}}
+
+
+def _call(pointer: str, names: Mapping[str, str]) -> str:
+    """A field as a reader knows it: "--steps", "line 17, style", "metadata.album"."""
+    head, *rest = pointer.lstrip("/").split("/")
+    if head == "lines" and rest:
+        return ", ".join([f"line {rest[0]}", *rest[1:]])
+    if head in names and all(part.isdigit() for part in rest):  # of a list: the detail quotes which
+        return names[head]
+    return ".".join([head, *rest])

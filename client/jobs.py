@@ -10,7 +10,8 @@ from rich.text import Text
 from client.api import Job, Kiln
 from client.generate import OPTIONS, AsJson
 from client.output import answering, printable
-from client.progress import duration, stage_line
+from client.progress import stage_line
+from common.names import duration
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id.")]
 

@@ -7,6 +7,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from common.names import duration
+
 STAGES = ("queue", "enhance", "diffuse", "score", "store")
 
 
@@ -120,17 +122,6 @@ def waiting_note(job: dict[str, Any]) -> str:
     if job.get("attempt"):
         notes.append(f"attempt {job['attempt']} was given up")
     return ", ".join(notes)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 40 ms, 1.4 s, 12 s, 3:05, 2:00:09."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _position(job: dict[str, Any]) -> int:

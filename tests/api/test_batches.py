@@ -16,6 +16,7 @@ from common.jobs.window import DAYS, Window
 from common.jobs.workers import record_worker
 from tests.api.conftest import Api
 from tests.jobs.make import PICTURE, claim, claimed, let_deadlines_pass, submit
+from tests.processes import wait_for
 
 APPLES = {"name": "apples", "matrix": {"prompts": ["a red apple", "a green apple"], "styles": ["anime", "comic"]}}
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -122,6 +123,8 @@ def test_what_a_line_says_against_the_query_is_refused(api: Api, line: dict[str,
         (b"prompt,seed\na cat,one\n", CSV, "/lines/2/seed", "integer"),
         (b"prompt,seed\na cat,1,2\n", CSV, "/lines/2", "2 values"),
         (b'prompt\n"a cat', CSV, "/lines/2", "is not CSV"),
+        (b"", CSV, "/lines/1", "is empty"),
+        (b"prompt,num_images,keep_best\na cat,2,2\na dog,2,3\n", CSV, "/lines/3/keep_best", "from 1 to 2"),
     ],
 )
 def test_a_bad_line_is_named_with_its_number_and_field(
@@ -188,6 +191,31 @@ def test_a_batch_is_wanted_once_under_one_idempotency_key(api: Api) -> None:
     assert api.rows() == 4
 
 
+def test_a_batch_that_is_sent_again_after_its_deadline_is_the_same_batch(api: Api) -> None:
+    """A client that lost its answer, and is told in the morning that what it queued cannot be queued."""
+    sent = APPLES | {"deadline": (datetime.now(UTC) + timedelta(seconds=5)).isoformat()}
+    options = {"deadline": sent["deadline"]}
+
+    def send() -> list[Any]:
+        matrix = api.post("/v1/batches", json=sent, headers={"Idempotency-Key": "matrix"})
+        lines = {"params": options, "content": b"prompt\na cat\n", "headers": CSV | {"Idempotency-Key": "lines"}}
+        return [matrix, api.post("/v1/batches", **lines)]
+
+    first = send()
+    assert [answer.status_code for answer in first] == [202, 202], first[0].text + first[1].text
+    wait_for("the deadline", lambda: api.post("/v1/batches", json=sent).status_code == 422)
+    rows = api.rows()
+    again = send()
+    assert [answer.status_code for answer in again] == [202, 202], again[0].text + again[1].text
+    assert [answer.json()["id"] for answer in again] == [answer.json()["id"] for answer in first]
+    assert {answer.headers["Idempotency-Replayed"] for answer in again} == {"true"}
+    assert api.rows() == rows
+    other = api.post("/v1/batches", json=sent | {"name": "pears"}, headers={"Idempotency-Key": "matrix"})
+    assert (other.status_code, "used before" in other.json()["detail"]) == (422, True)
+    assert api.post("/v1/batches", json=sent, headers={"Idempotency-Key": "new"}).status_code == 422
+    assert api.rows() == rows
+
+
 def test_a_batch_wakes_a_handful_of_seats(api: Api) -> None:
     """Ten thousand messages, which take longer than the commit."""
     api.post("/v1/batches", json={"matrix": {"prompts": ["a"], "seeds_per_prompt": 1000}})
@@ -197,7 +225,9 @@ def test_a_batch_wakes_a_handful_of_seats(api: Api) -> None:
 
 def test_jobs_of_a_small_batch_go_among_those_of_a_large_one(api: Api) -> None:
     """Ten pictures that wait for somebody else's ten thousand."""
-    api.post("/v1/batches", json={"matrix": {"prompts": ["a"], "seeds_per_prompt": 100}})
+    api.post("/v1/batches", json={"matrix": {"prompts": ["a"], "seeds_per_prompt": 10_000}}).raise_for_status()
+    for number in range(50):  # the night has begun when bob comes
+        claimed(api.engine, f"ann{number}")
     small = [submit(api.engine, "bob", lane="batch") for _ in range(10)]
     taken = [claimed(api.engine, f"w{n}").job_id for n in range(20)]
     assert set(small) <= set(taken)
@@ -274,6 +304,24 @@ def test_lines_say_their_window_in_the_query(api: Api) -> None:
     api.empty()
     for wrong in ("22:00", "22:00-22:00", "22:00-24:00"):
         assert set(rejected(api, params={"window": wrong}, content=b"prompt\na cat\n", headers=CSV)) == {"/window"}
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer", "says"),
+    [
+        ({"window": "22:00-06:00", "tz": "Europe/Atlantis"}, "/tz", "IANA"),
+        ({"window": "22:00-06:00", "days": "noday"}, "/days", "sun"),
+        ({"tz": "Europe/Berlin"}, "/tz", "there is none"),
+        ({"days": "mon"}, "/days", "there is none"),
+        ({"deadline": "2001-01-01T00:00:00Z"}, "/deadline", "in the future"),
+        ({"deadline": "tomorrow"}, "/deadline", "RFC 3339"),
+        ({"keep_best": 2}, "/keep_best", "at most 1"),
+        ({"seeds_per_line": 2, "keep_best": 3}, "/keep_best", "at most 2"),
+        ({"lane": "fast"}, "/lane", "'interactive' or 'batch'"),
+    ],
+)
+def test_an_option_of_lines_that_is_wrong_is_named(api: Api, options: dict[str, Any], pointer: str, says: str) -> None:
+    assert says in rejected(api, params=options, content=b"prompt\na cat\n", headers=CSV)[pointer]
 
 
 def window(*hours: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ from common.jobs.state import Status
 from common.jobs.workers import record_worker
 from tests.api.conftest import Api
 from tests.jobs.make import PICTURE, claim
+from tests.processes import wait_for
 
 
 def test_a_posted_job_is_accepted_with_every_default_resolved(api: Api) -> None:
@@ -43,6 +44,18 @@ def test_the_same_key_replays_and_another_body_is_refused(api: Api) -> None:
     assert again.json()["id"] == first.json()["id"]
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
     assert api.messages() == 1
+
+
+def test_a_job_that_is_sent_again_after_its_deadline_is_the_same_job(api: Api) -> None:
+    sent = {"prompt": "a", "deadline": (datetime.now(UTC) + timedelta(seconds=5)).isoformat()}
+    key = {"Idempotency-Key": "late"}
+    first = api.post("/v1/jobs", json=sent, headers=key)
+    assert first.status_code == 202, first.text
+    wait_for("the deadline", lambda: api.post("/v1/jobs", json=sent).status_code == 422)
+    rows = api.rows()
+    again = api.post("/v1/jobs", json=sent, headers=key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true"), again.text
+    assert (again.json()["id"], api.rows()) == (first.json()["id"], rows)
 
 
 def test_prefer_wait_answers_200_with_the_finished_job(api: Api) -> None:

@@ -83,10 +83,11 @@ def test_a_dry_run_queues_nothing(kiln: Command, api: Kiln, prompts: Path) -> No
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("style\nanime\n", "lines.1: has no column prompt"),
-        ("prompt,style\n" + "a cat,anime\n" * 15 + "a cat,baroque\n", "lines.17.style: 'baroque' is not known"),
-        ("", "lines.1: has no column prompt"),
+        ("style\nanime\n", "line 1: has no column prompt"),
+        ("prompt,style\n" + "a cat,anime\n" * 15 + "a cat,baroque\n", "line 17, style: 'baroque' is not known"),
+        ("", "line 1: is empty"),
         ("prompt\n", "the batch has no jobs"),
+        ("prompt,num_images,keep_best\na cat,2,3\n", "line 2, keep_best: must be from 1 to 2"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_its_line(kiln: Command, content: str, says: str) -> None:
@@ -94,6 +95,27 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(kiln: Command, content: s
     done = kiln("batch", "run", "wrong.csv")
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--window 22:00-22:00", "--window: must not be the start"),
+        ("--window 22:00-06:00 --tz Europe/Atlantis", "--tz: 'Europe/Atlantis' is no zone of the IANA database"),
+        ("--tz Europe/Berlin", "--tz: is of a window, and there is none"),
+        ("--deadline 2001-01-01T00:00:00Z", "--deadline: must be in the future"),
+        ("--seeds 2 --keep-best 3", "--keep-best: must be at most 2"),
+        ("--styles anime,baroque", "--styles: 'baroque' is not known; known: "),
+    ],
+)
+def test_an_option_that_is_wrong_is_refused_by_its_name(
+    kiln: Command, api: Kiln, prompts: Path, options: str, says: str
+) -> None:
+    before = [batch["id"] for batch in api.batches(limit=1)]
+    done = kiln("batch", "run", prompts.name, *options.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(says)
+    assert [batch["id"] for batch in api.batches(limit=1)] == before
 
 
 def test_a_file_that_is_not_there_and_a_batch_that_is_not_are_told_in_a_line(kiln: Command) -> None:
@@ -113,9 +135,6 @@ def test_a_window_is_meant_by_this_machines_clock(kiln: Command, prompts: Path) 
     batch = json.loads(done.stdout)
     assert batch["window"] == {"start": "22:00", "end": "06:00", "tz": "Asia/Tokyo", "days": ["fri", "sat"]}
     kiln("batch", "cancel", batch["id"])
-    wrong = kiln("batch", "run", "prompts.csv", "--window", "22:00-22:00")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("--window: must not be the start")
 
 
 def test_a_batch_is_paused_and_goes_on(kiln: Command, prompts: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from client.output import printable
-from client.progress import JobProgress, duration, stage_line, stage_rows, waiting_note
+from client.progress import JobProgress, stage_line, stage_rows, waiting_note
+from common.names import duration
 
 QUEUED: dict[str, Any] = {
     "status": "queued",
