@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, Row, func, select, update
 
 from common.db import transaction
 from common.jobs.spec import JobSpec
@@ -13,6 +14,7 @@ from common.jobs.state import Lane, Status
 from common.jobs.tables import INSTANT, LINE, is_queued, jobs
 
 _LINED_UP = 100  # by one claim at most: some milliseconds
+_TAKEN = [jobs.c[name] for name in ("id", "attempt", "spec", "lane", "priority", "failures", "owner", "batch_id")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +78,12 @@ def claim_job(
             stage=None,
             progress_done=0,
         )
-        .returning(
-            jobs.c.id,
-            jobs.c.attempt,
-            jobs.c.spec,
-            jobs.c.lane,
-            jobs.c.priority,
-            jobs.c.failures,
-            jobs.c.owner,
-            jobs.c.batch_id,
-        )
+        .returning(*_TAKEN)
     )
     with transaction(engine) as connection:
         line_up(connection, _LINED_UP)
         row = connection.execute(statement).one_or_none()
-    if row is None:
-        return None
-    return Claim(
-        job_id=row.id,
-        attempt=row.attempt,
-        token=token,
-        spec=JobSpec.from_json(row.spec),
-        lane=Lane(row.lane),
-        priority=row.priority,
-        failures=row.failures,
-        owner=row.owner,
-        batch_id=row.batch_id,
-    )
+    return _as_claim(row, token) if row else None
 
 
 def line_up(connection: Connection, limit: int) -> int:
@@ -119,3 +100,17 @@ def line_up(connection: Connection, limit: int) -> int:
         .cte("come")
     )
     return connection.execute(update(jobs).where(jobs.c.id == come.c.id).values(due=True)).rowcount
+
+
+def _as_claim(row: Row[Any], token: UUID) -> Claim:
+    return Claim(
+        job_id=row.id,
+        attempt=row.attempt,
+        token=token,
+        spec=JobSpec.from_json(row.spec),
+        lane=Lane(row.lane),
+        priority=row.priority,
+        failures=row.failures,
+        owner=row.owner,
+        batch_id=row.batch_id,
+    )

