@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -128,24 +128,18 @@ class Scorer:
 
 def make_model(name: str) -> Model:
     """As much of a model as the stages look at where nothing is to be enhanced."""
-    return cast(
-        Model,
-        SimpleNamespace(
-            name=name,
-            unet=Unet(),
-            vae=Vae(),
-            tokenizer=Tokenizer(),
-            text_encoder=lambda ids: SimpleNamespace(last_hidden_state=ids[:, :, None].expand(-1, -1, 4) + 1),
-            scorer=Scorer(),
-            scorer_tokenizer=lambda texts, **_: Words(texts=len(texts)),
-            scorer_processor=lambda images, **_: SimpleNamespace(pixel_values=torch.zeros(len(images))),
-            device=torch.device("cpu"),
-            dtype=torch.float32,
-            revisions={},
-            karras=(),
-            compiled=None,
-        ),
-    )
+    parts: dict[str, Any] = {
+        "unet": Unet(),
+        "vae": Vae(),
+        "tokenizer": Tokenizer(),
+        "text_encoder": lambda ids: SimpleNamespace(last_hidden_state=ids[:, :, None].expand(-1, -1, 4) + 1),
+        "enhancer": None,
+        "enhancer_tokenizer": None,
+        "scorer": Scorer(),
+        "scorer_tokenizer": lambda texts, **_: Words(texts=len(texts)),
+        "scorer_processor": lambda images, **_: SimpleNamespace(pixel_values=torch.zeros(len(images))),
+    }
+    return Model(name=name, **parts, device=torch.device("cpu"), dtype=torch.float32, revisions={})
 
 
 if __name__ == "__main__":
