@@ -9,7 +9,7 @@ import psycopg
 from psycopg.errors import ConnectionTimeout
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -76,6 +76,10 @@ def _translated() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise Unavailable("the database does not answer") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:  # by the server, which ends sessions that idle in a transaction, too
+            raise
+        raise Unavailable("the database broke off") from error
 
 
 class _Patient(psycopg.Connection[Any]):
