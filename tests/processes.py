@@ -16,10 +16,12 @@ from common.settings import Settings
 
 
 def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30) -> None:
-    """Wait until ``check`` returns something true; fail with the last thing seen otherwise."""
-    deadline = time.monotonic() + seconds
-    seen: object = None
-    while time.monotonic() < deadline:
+    """Wait until ``check`` returns something true; fail with the last thing seen otherwise.
+
+    ``seconds`` are a quiet machine's: see slowness().
+    """
+    began, seen = time.monotonic(), None  # type: float, object
+    while (waited := time.monotonic() - began) < seconds * slowness():
         try:
             seen = check()
         except (OSError, httpx2.HTTPError) as error:
@@ -28,7 +30,12 @@ def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30) -> 
             if seen:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"no {what} within {seconds:g} s; last seen: {seen!r}")
+    raise AssertionError(f"no {what} within {waited:.0f} s; last seen: {seen!r}")
+
+
+def slowness() -> float:
+    """How many times as long as on a quiet machine anything may take here and now: the load of each core."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -6,11 +6,15 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import uuid4
 
 from tests.chaos.painter import serve
+from tests.processes import slowness
+
+forkserver.set_forkserver_preload([serve.__module__])
 
 Break = Callable[[], None]  # what makes a process do wrong what Kiln does right: see wrong.py
 
@@ -43,7 +47,7 @@ class Painter:
         """Ask it to end, and end it where that is not heeded."""
         self.hurt(signal.SIGTERM)
         self.hurt(signal.SIGCONT)  # a stopped process hears no SIGTERM
-        self.process.join(20)
+        self.process.join(20 * slowness())
         self.hurt(signal.SIGKILL)
         self.process.join()
         if self.group:
@@ -63,10 +67,18 @@ def fork(target: Callable[..., None], *arguments: object) -> BaseProcess:
     Importing torch and diffusers takes seconds of a core; the fork server does it once for all.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([serve.__module__])
     process = context.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
+
+
+def share_nursery() -> None:
+    """Start the fork server. Whoever is forked from this process has painters forked by the same one.
+
+    By itself multiprocessing would start another in each, as it can only wait for a child of its own.
+    """
+    forkserver.ensure_running()
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -26,11 +26,11 @@ from common.settings import Settings
 from tests.chaos.check import Report
 from tests.chaos.crew import Break, Painter, ending, start_painter
 from tests.deployment import TERMINAL, Kiln, running_kiln
-from tests.processes import environment, running, wait_for
+from tests.processes import environment, running, slowness, wait_for
 from tests.proxy import Proxy, proxied
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 1, "enhance": False}
-HASTY = {"lease_seconds": 3, "heartbeat_seconds": 0.5, "sweep_seconds": 0.3, "requests_per_minute": 1_000_000}
+LEASE_SECONDS = 3  # on a quiet machine: short enough to watch it run out, long enough to be kept
 
 
 class NotRun(Exception):
@@ -60,7 +60,7 @@ class Rig:
 
     def post_patiently(self, *, seconds: float = 60, **body: Any) -> str:
         """The same, sent again with its key as long as nobody takes it, as a client would whose server is away."""
-        key, until = uuid4().hex, time.monotonic() + seconds
+        key, until = uuid4().hex, time.monotonic() + seconds * slowness()
         self.note({"asked": key})
         while True:
             try:
@@ -152,7 +152,7 @@ class Rig:
             env=environment(self.kiln.settings),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert told.stdout, told.stderr
@@ -168,16 +168,26 @@ def running_rig(home: Path, through: Sequence[str] = (), **changes: object) -> I
     """
     with running_services(home / "services", durable=False) as services, _behind(services, through) as (seen, proxies):
         given = {name[5:].lower(): value for name, value in seen.environment().items()}
-        settings = Settings.model_validate(given | HASTY | changes)
+        settings = Settings.model_validate(given | _hasty() | changes)
         subprocess.run(
-            [sys.executable, "-m", "migrations"], env=os.environ | services.environment(), check=True, timeout=120
+            [sys.executable, "-m", "migrations"], env=os.environ | services.environment(), check=True, timeout=300
         )
         engine = make_engine(services.database_url, name="kiln-chaos", pool_size=1)
-        with running_kiln(settings, home) as kiln, httpx2.Client(base_url=kiln.url, timeout=30) as client:
+        with running_kiln(settings, home) as kiln, httpx2.Client(base_url=kiln.url, timeout=60) as client:
             yield Rig(kiln, home / "client.jsonl", services, home / "services", client, engine, proxies)
         engine.dispose()
     if (noted := home / "services" / "postgres.place").exists():  # as root the database lay elsewhere
         shutil.rmtree(noted.read_text())
+
+
+def _hasty() -> dict[str, float]:
+    lease = LEASE_SECONDS * slowness()
+    return {
+        "lease_seconds": lease,
+        "heartbeat_seconds": lease / 6,
+        "sweep_seconds": lease / 10,
+        "requests_per_minute": 1_000_000,
+    }
 
 
 @contextmanager

@@ -38,18 +38,20 @@ class Scenario:
     through: tuple[str, ...] = ()  # URLs of servers that Kiln reaches through a proxy
 
 
+PATIENT = {"lease_seconds": 60, "heartbeat_seconds": 15}  # Kiln's own: a lease outlives what is promised to be outlived
+
 SCENARIOS: dict[str, Scenario] = {
     "C1": Scenario(workers.kills, 20, 1),
     "C2": Scenario(workers.late_writes, 20, 1),
     "C3": Scenario(broker.outages, 10, 1, through=("broker_url",)),
-    "C4": Scenario(database.outages, 10, 1, settings=database.PATIENT, through=("database_url",)),
-    "C5": Scenario(storage.outages, 5, 1),
+    "C4": Scenario(database.outages, 10, 1, settings=PATIENT, through=("database_url",)),
+    "C5": Scenario(storage.outages, 5, 1, settings=PATIENT),
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
     "C8": Scenario(clocks.skews, 5, 1),
     "C10": Scenario(device.harms, 10, 1, settings=device.SETTINGS),
     "C11": Scenario(cancels.cancels, 1000, 20),
-    "C12": Scenario(drains.drains, 30, 1),
+    "C12": Scenario(drains.drains, 30, 1, settings=PATIENT),
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
     "N1": Scenario(workers.late_unfenced_finishes, 10, 1, clean=False),
     "N2": Scenario(workers.late_uploads, 10, 1, clean=False),

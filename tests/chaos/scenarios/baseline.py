@@ -20,7 +20,7 @@ from tests.chaos.crew import Painter, fork
 from tests.chaos.rig import Rig
 from tests.chaos.scenarios import storm
 from tests.jobs.make import SPEC
-from tests.processes import environment
+from tests.processes import environment, slowness
 
 KINDS = {kind: weight for kind, weight in storm.KINDS.items() if kind != "cancel"}
 QUIET_SECONDS = 15  # without a new picture, and with nothing in the queue: five times what a task is kept for
@@ -98,7 +98,7 @@ class PlainSide:
 
     def send(self, chance: random.Random) -> str:
         """Sent again while the broker does not take it."""
-        name, until = uuid4().hex, time.monotonic() + 60
+        name, until = uuid4().hex, time.monotonic() + 60 * slowness()
         self.rig.note({"asked": name})
         while True:
             try:
@@ -124,7 +124,7 @@ class PlainSide:
     def finish(self) -> None:
         """Until no picture came for a while, and nothing waits."""
         count, quiet_since = -1, time.monotonic()
-        while time.monotonic() - quiet_since < QUIET_SECONDS:
+        while time.monotonic() - quiet_since < QUIET_SECONDS * slowness():
             if (now := len(read_rows(self.rig))) != count or self.waiting():
                 count, quiet_since = now, time.monotonic()
             time.sleep(0.5)

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from common.db import reading
 from tests.chaos.crew import Painter, ending
 from tests.chaos.rig import Rig
+from tests.processes import slowness
 
 CODES = {
     "memory": "out_of_memory",
@@ -45,7 +46,7 @@ def harms(rig: Rig, rounds: int) -> None:
 
 def work_off(rig: Rig, crew: list[Painter]) -> None:
     """Wait until all jobs are over, with one worker alive."""
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + SECONDS * slowness()
     while rig.count("queued") + rig.count("running"):
         assert time.monotonic() < until, rig.states()
         if not crew or crew[-1].exit_code is not None:

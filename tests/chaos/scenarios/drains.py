@@ -8,7 +8,7 @@ from sqlalchemy import text
 from common.db import reading
 from tests.chaos.crew import Painter, ending
 from tests.chaos.rig import Rig
-from tests.processes import wait_for
+from tests.processes import slowness, wait_for
 
 WORKERS, JOBS, STEPS, CALL_MS = 2, 6, 40, 25  # jobs of about a second, so that each SIGTERM meets some at work
 GIVEN_SECONDS = 20  # between two SIGTERMs to one worker
@@ -27,7 +27,7 @@ def drains(rig: Rig, rounds: int) -> None:
                 crew[place] = _start(rig, tally)
                 _load(rig, worker, seconds=GIVEN_SECONDS / WORKERS if rounds > 1 else 0)
                 worker.process.terminate()
-                worker.process.join(60)
+                worker.process.join(60 * slowness())
                 assert worker.exit_code == 0, f"exit code {worker.exit_code}\n{worker.log.read_text()[-3000:]}"
         rig.emptied(seconds=300)
     with reading(rig.engine) as connection:
