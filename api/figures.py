@@ -23,6 +23,11 @@ class Failure:
     detail: str
     jobs: int = 0
     examples: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)  # of the examples
+
+    @property
+    def shown(self) -> list[tuple[str, str]]:
+        return list(zip(self.examples, self.prompts, strict=True))
 
 
 @dataclass(slots=True)
@@ -32,15 +37,17 @@ class Figures:
     scores: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {axis: {} for axis in AXES})
     failures: dict[tuple[str, str, str], Failure] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
-    cells: set[tuple[str, str]] = field(default_factory=set)  # prompt and style of pictures that are kept
+    cells: Counter[tuple[str, str]] = field(default_factory=Counter)  # pictures kept of each prompt and style
     pictures: int = 0
     kept: int = 0
     evaluations: int = 0
     seconds: float = 0.0  # of workers
+    retried: int = 0  # jobs that were tried again, and the new one is over
     reused: int = 0  # jobs that were over at once: neither evaluations nor seconds were spent on them
 
     def add(self, job: Job) -> None:
         self.statuses[job.status] += 1
+        self.retried += job.retried_from is not None
         if job.reused_from:
             self.reused += 1
         else:
@@ -51,11 +58,11 @@ class Figures:
             self._add_failure(job)
         for image in job.images:
             self.pictures += 1
-            self.kept += image.key is not None
             for axis in AXES:
                 self.scores[axis].setdefault(getattr(job.spec, axis), []).append(image.clip_score)
-        if any(image.key for image in job.images):
-            self.cells.add((job.spec.prompt, job.spec.style))
+        if kept := sum(image.key is not None for image in job.images):
+            self.kept += kept
+            self.cells[job.spec.prompt, job.spec.style] += kept
 
     def _add_failure(self, job: Job) -> None:
         error = job.error or {"code": job.status.value, "message": "its deadline passed before it started"}
@@ -64,6 +71,7 @@ class Figures:
         failure.jobs += 1
         if len(failure.examples) < EXAMPLES:
             failure.examples.append(show_id("job", job.id))
+            failure.prompts.append(job.spec.prompt)
 
     def groups(self, axis: str) -> list[dict[str, Any]]:
         """For each value of the axis, in the order asked: how many pictures, mean, spread, least and most score."""

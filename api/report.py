@@ -8,24 +8,30 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from api.figures import AXES, Figures, count
+from api.plots import plot
 from common.errors import NotFound
 from common.ids import show_id
 from common.jobs.read import Image, Job
+from common.jobs.state import Status
 from common.jobs.tally import Batch
+from common.names import duration
 from common.objects import Objects
 
 Jobs = Callable[[], Iterator[Job]]
 
 MAX_PICTURES = 2000  # of a contact sheet
-MAX_DOTS = 300  # of a plot
-WIDTH, HEIGHT = 320, 22  # of a plot, in pixels
+ORDER = (Status.SUCCEEDED, Status.FAILED, Status.EXPIRED, Status.CANCELED, Status.RUNNING, Status.QUEUED)
+AHEAD = 16  # thumbnails that are fetched at once, while the page is made
+TEMPLATES = Environment(loader=PackageLoader("api", "."), autoescape=select_autoescape())
 
 COLUMNS = (
     "job", "custom_id", "status", "prompt", "style", "scheduler", "num_inference_steps", "guidance_scale", "model",
@@ -36,17 +42,23 @@ COLUMNS = (
 def stream_html(batch: Batch, jobs: Jobs, objects: Objects) -> Iterator[str]:
     """The whole report. ``jobs`` is asked twice. Raises StorageError where the store goes away: the file is cut off."""
     figures = count(jobs())
-    template = Environment(loader=PackageLoader("api", "."), autoescape=select_autoescape()).get_template("report.html")
-    per_cell = max(1, MAX_PICTURES // max(1, len(figures.cells)))
-    styles = list(figures.scores["style"])
-    yield from template.generate(
+    cells, most = len(figures.cells), max(figures.cells.values(), default=0)
+    per_cell = max(1, MAX_PICTURES // max(1, cells))
+    yield from TEMPLATES.get_template("report.html").generate(
         batch=batch,
         id=show_id("batch", batch.id),
+        told=_tell(batch, figures),
+        counts=[(status.value, batch.counts[status]) for status in ORDER if batch.counts.get(status)],
         figures=figures,
-        tables=[(axis, _plotted(figures, axis)) for axis in AXES if axis == "prompt" or len(figures.scores[axis]) > 1],
-        styles=styles if len(styles) > 1 else [],
+        spent=duration,
+        tables=[plot(figures, axis) for axis in AXES if axis == "prompt" or len(figures.scores[axis]) > 1]
+        if figures.pictures
+        else [],
+        styles=list(figures.scores["style"]),
+        cards=len(figures.scores["style"]) == 1 and most == 1,
+        many=min(4, most, per_cell),
         rows=_rows(jobs(), objects, per_cell),
-        rerun=sum(failure.jobs for failure in figures.failures.values()),
+        rerun=sum(failure.jobs for failure in figures.failures.values()) - figures.retried,
     )
 
 
@@ -92,9 +104,11 @@ class Shown:
     """One picture of the contact sheet."""
 
     source: str  # a data: URL
+    width: int
+    height: int
     score: float
     seed: int
-    job: str
+    best: bool  # of all pictures of its prompt that are shown, where there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,53 +120,51 @@ class Row:
     more: int
 
 
+def _tell(batch: Batch, figures: Figures) -> str:
+    """The morning in a sentence."""
+    jobs, done = sum(batch.counts.values()), batch.counts.get(Status.SUCCEEDED, 0)
+    if done == jobs:
+        return f"All {jobs:,} jobs succeeded." if jobs > 1 else "The job succeeded."
+    left = batch.counts.get(Status.QUEUED, 0) + batch.counts.get(Status.RUNNING, 0)
+    reasons = [f"{jobs - done - left:,} did not"] * (jobs > done + left) + [f"{left:,} are not over yet"] * (left > 0)
+    return f"{done:,} of {jobs:,} jobs succeeded; {', and '.join(reasons)}."
+
+
 def _rows(jobs: Iterator[Job], objects: Objects, per_cell: int) -> Iterator[Row]:
     """Jobs of one prompt stand together, as they were asked for."""
-    for prompt, found in groupby(jobs, key=lambda job: job.spec.prompt):
-        pictures: dict[str, list[tuple[Image, Job]]] = {}
-        for job in found:
-            pictures.setdefault(job.spec.style, []).extend((image, job) for image in job.images if image.key)
-        best = {style: sorted(own, key=_score, reverse=True)[:per_cell] for style, own in pictures.items()}
-        shown = {style: [each for one in own if (each := _show(*one, objects))] for style, own in best.items()}
-        more = sum(map(len, pictures.values())) - sum(map(len, shown.values()))
-        if any(shown.values()):
-            yield Row(prompt, shown, more)
+    with ThreadPoolExecutor(AHEAD) as threads:
+        for prompt, found in groupby(jobs, key=lambda job: job.spec.prompt):
+            pictures: dict[str, list[Image]] = {}
+            for job in found:
+                pictures.setdefault(job.spec.style, []).extend(image for image in job.images if image.key)
+            chosen = {style: sorted(own, key=_score, reverse=True)[:per_cell] for style, own in pictures.items()}
+            everything = [image for own in chosen.values() for image in own]
+            best = max(everything, key=_score).id if len(everything) > 1 else None
+            sources = dict(zip(everything, threads.map(partial(_source, objects), everything), strict=True))
+            shown = {
+                style: [_show(image, source, image.id == best) for image in own if (source := sources[image])]
+                for style, own in chosen.items()
+            }
+            more = sum(map(len, pictures.values())) - sum(map(len, shown.values()))
+            if any(shown.values()):
+                yield Row(prompt, shown, more)
 
 
-def _score(found: tuple[Image, Job]) -> float:
-    return found[0].clip_score
+def _score(image: Image) -> float:
+    return image.clip_score
 
 
-def _show(image: Image, job: Job, objects: Objects) -> Shown | None:
+def _source(objects: Objects, image: Image) -> str | None:
     assert image.thumbnail_key is not None  # noqa: S101 - only kept pictures come here
     try:
         data = b"".join(objects.open(image.thumbnail_key))
     except NotFound:  # deleted by its owner meanwhile
         return None
-    source = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
-    return Shown(source, round(image.clip_score, 2), image.seed, show_id("job", job.id))
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def _plotted(figures: Figures, axis: str) -> list[dict[str, Any]]:
-    """The groups of an axis, each with where its dots, its mean and its spread lie on a scale that all share."""
-    everything = [score for scores in figures.scores[axis].values() for score in scores]
-    if not everything:
-        return []
-    low, high = min(everything), max(everything)
-
-    def place(score: float) -> float:
-        return round(6 + (WIDTH - 12) * (score - low) / ((high - low) or 1), 1)
-
-    return [
-        group
-        | {
-            "value": group[axis],
-            "dots": [place(score) for score in scores[:: max(1, len(scores) // MAX_DOTS)]],
-            "middle": place(group["mean"]),
-            "reach": [place(max(low, min(high, group["mean"] + side * (group["deviation"] or 0)))) for side in (-1, 1)],
-        }
-        for group, scores in zip(figures.groups(axis), figures.scores[axis].values(), strict=True)
-    ]
+def _show(image: Image, source: str, best: bool) -> Shown:
+    return Shown(source, image.width, image.height, round(image.clip_score, 2), image.seed, best)
 
 
 def _csv_line(values: dict[str, Any]) -> str:

@@ -11,12 +11,14 @@ import pytest
 
 from common.errors import WorkerLost
 from common.jobs import lease
+from common.jobs.lease import StoredImage
 from tests.api.conftest import Api
 from tests.jobs.make import PICTURE, claimed, submit
 
 SCRIPT = '<script>alert(1)</script> & "a cat"'
 MATRIX = {"name": "<b>night</b>", "matrix": {"prompts": ["a red apple", SCRIPT], "styles": ["anime", "comic"]}}
 SCORES = (20.0, 22.0, 30.0)
+NOT_KEPT = StoredImage(index=0, seed=1, width=64, height=64, clip_score=21.0)
 
 
 class Elements(HTMLParser):
@@ -103,3 +105,23 @@ def test_a_batch_that_is_not_over_is_told_as_far_as_it_is(api: Api) -> None:
 def test_other_formats_are_refused_and_others_batches_are_not_there(api: Api, night: dict[str, Any]) -> None:
     assert api.get(f"/v1/batches/{night['id']}/report", params={"format": "pdf"}).status_code == 422
     assert api.get(f"/v1/batches/batch_{submit(api.engine).hex}/report").status_code == 404
+
+
+def test_the_best_of_each_prompt_is_marked_and_no_picture_is_among_those_of_another(
+    api: Api, night: dict[str, Any]
+) -> None:
+    page = report(api, night, "html")
+    rows = page.split('<article class="row')[1:]
+    assert [row.count("<img ") for row in rows] == [2, 1]
+    assert [row.count('class="best"') for row in rows] == [1, 0], "nothing is best of one"
+    assert "22.00" in rows[0].partition('class="best"')[2]
+    assert "3 of 4 jobs succeeded; 1 did not." in page
+
+
+def test_what_was_retried_is_not_told_to_be_run_again(api: Api, night: dict[str, Any]) -> None:
+    assert "To run again: 1 job," in Elements(report(api, night, "html")).text
+    assert api.post(f"/v1/batches/{night['id']}/retry-failed").status_code == 202
+    lease.succeed(api.engine, claimed(api.engine), [NOT_KEPT], recipe={}, timings={})
+    text = Elements(report(api, night, "html")).text
+    assert "To run again" not in text
+    assert "each of these was retried" in text
