@@ -111,6 +111,7 @@ class Batch(BaseModel):
     lane: Lane
     deadline: datetime | None
     window: NightWindow | None
+    opens_at: datetime | None = Field(description="when its window opens next; null while it is open, or without one")
     closes_at: datetime | None = Field(description="when its window closes next")
     keep_best: int | None
     metadata: dict[str, str]

@@ -9,6 +9,7 @@ from common.jobs.outlook import Outlook
 from common.jobs.read import Image, Job
 from common.jobs.state import Lane, Stage, Status
 from common.jobs.tally import Batch
+from common.jobs.window import Window
 from common.objects import Objects
 
 
@@ -84,6 +85,7 @@ def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
         lane=Lane(batch.lane),
         deadline=batch.deadline,
         window=orders.NightWindow.model_validate(batch.window) if batch.window else None,
+        opens_at=_opens(batch),
         closes_at=batch.closes_at,
         keep_best=batch.keep_best,
         metadata=dict(batch.metadata),
@@ -94,6 +96,15 @@ def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
         finished_at=batch.finished_at,
         urls={"self": own_url} | {call: f"{own_url}/{call}" for call in calls},
     )
+
+
+def _opens(batch: Batch) -> datetime | None:
+    """When its window opens next; None while it is open, and where nothing waits for it."""
+    if batch.window is None or batch.finished_at is not None:
+        return None
+    now = datetime.now(UTC)
+    opens = Window.from_json(batch.window).span(now).opens
+    return opens if opens > now else None
 
 
 def _progress(done: int, total: int) -> schemas.Progress:

@@ -61,9 +61,15 @@ class Kiln:
         """The job as it is now."""
         return self._read(_path(job_id))
 
-    def jobs(self, status: str | None = None, limit: int | None = None, after: str | None = None) -> Iterator[Job]:
+    def jobs(
+        self,
+        status: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        batch_id: str | None = None,
+    ) -> Iterator[Job]:
         """Jobs in the API's order, at most ``limit``, fetched page by page; ``after`` is the last id already seen."""
-        wanted = {"status": status, "limit": min(limit or _PAGE, _PAGE), "after": after}
+        wanted = {"status": status, "limit": min(limit or _PAGE, _PAGE), "after": after, "batch_id": batch_id}
         return islice(self._pages("/v1/jobs", wanted), limit)
 
     def cancel(self, job_id: str) -> Job:

@@ -1,6 +1,7 @@
 """`kiln batch`: a file of prompts in, a batch of jobs out; watched, steered, and its pictures fetched into a folder."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from client.errors import InvalidUse
 from client.fetch import fetch_pictures
 from client.generate import AsJson
 from client.output import INTERRUPTED, Output, answering, printable
-from client.progress import BatchProgress, batch_line
+from client.watch import BatchProgress, batch_line
 from common.names import duration
 
 batch_app = typer.Typer(help="Many jobs at once: load them in the evening, open them in the morning.")
@@ -165,7 +166,8 @@ def _read(file: Path) -> tuple[bytes, bool]:
 def _watch(kiln: Kiln, batch: Batch, output: Output) -> None:
     """Until it is over; exit 1 where a job failed or expired, 130 on Ctrl-C."""
     try:
-        with BatchProgress(output.notes) as view:
+        failures = partial(kiln.jobs, "failed", batch_id=batch["id"])
+        with BatchProgress(output.notes, failures) as view:
             batch = kiln.wait_batch(batch["id"], on_update=view.update)
     except KeyboardInterrupt:
         output.answer(batch)

@@ -15,7 +15,7 @@ from client.errors import InvalidUse
 from client.generate import AsJson
 from client.output import Output, answering
 from client.pictures import kept, suffix_of
-from client.progress import BatchProgress
+from client.watch import BatchProgress
 
 eval_app = typer.Typer(help="The two tables of the notebook that Kiln comes from, with the model of your choice.")
 

@@ -1,4 +1,4 @@
-"""A job or a batch as the API tells it in; how far it is out: bars on a terminal, a line per change elsewhere."""
+"""A job as the API tells it in; how far it is out: bars on a terminal, a line per change elsewhere."""
 
 from dataclasses import dataclass
 from types import TracebackType
@@ -55,42 +55,6 @@ class JobProgress:
         self._bars.update(task, total=row.total, completed=row.done, note=row.note)
         if row.total is None:
             self._bars.tasks[task].total = None  # update() takes None for "as before"
-
-
-class BatchProgress:
-    """``with BatchProgress(console) as view: kiln.wait_batch(id, on_update=view.update)``"""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._said: tuple[str, int] | None = None  # status and tenths: a night's batch is no thousand lines
-        bars = BarColumn(bar_width=30), TextColumn("{task.description}")
-        self._bars = Progress(*bars, console=console, disable=not console.is_interactive)
-        self._task = self._bars.add_task("", total=1)
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def update(self, batch: dict[str, Any]) -> None:
-        """Show ``batch`` as it is now."""
-        line, progress = batch_line(batch), batch["progress"]
-        if self._console.is_interactive:
-            self._bars.update(self._task, description=line, total=progress["total"], completed=progress["done"])
-        elif (said := (batch["status"], int(progress["percent"] // 10))) != self._said:
-            self._said = said
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def batch_line(batch: dict[str, Any]) -> str:
-    """What became of a batch's jobs so far, and how long the others may take."""
-    counts = [f"{count} {status}" for status, count in batch["counts"].items() if count]
-    left = [f"about {duration(batch['eta_seconds'])} left"] if batch["eta_seconds"] else []
-    return f"{batch['status']}: {', '.join(counts + left)}"
 
 
 def stage_rows(job: dict[str, Any]) -> list[StageRow]:

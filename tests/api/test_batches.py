@@ -247,7 +247,7 @@ def test_a_paused_batch_waits_until_it_is_resumed(api: Api) -> None:
 
 def test_jobs_of_a_window_that_is_open_run_until_it_closes_and_again_when_it_opens(api: Api) -> None:
     batch = api.post("/v1/batches", json=APPLES | {"window": window(-1, 1)}).json()
-    assert api.messages() > 0
+    assert (api.messages() > 0, batch["opens_at"]) == (True, None)
     running = claimed(api.engine)
     assert close_windows(api.engine) == 0
     opens = let_window_close(api, batch)
@@ -266,6 +266,8 @@ def test_jobs_of_a_window_that_is_closed_wait_for_it_also_after_a_pause(api: Api
     """A batch that is resumed at noon, and runs at noon."""
     batch = api.post("/v1/batches", json=APPLES | {"window": window(2, 3)}).json()
     assert (claim(api.engine), api.messages()) == (None, 0)
+    opens, closes = (datetime.fromisoformat(batch[name]) for name in ("opens_at", "closes_at"))
+    assert (opens > datetime.now(UTC), closes - opens) == (True, timedelta(hours=1))
     for call in ("pause", "resume"):
         api.post(f"/v1/batches/{batch['id']}/{call}")
     assert (claim(api.engine), api.messages()) == (None, 0)
