@@ -59,7 +59,7 @@ class Kiln:
                 assert process.poll() is None, self.tails()
                 return process.pid in self.ready_workers()
 
-            wait_for("ready worker", ready, seconds=60)
+            wait_for("ready worker", ready, seconds=180)
             yield process
 
     def ready_workers(self) -> set[int]:

@@ -1,4 +1,4 @@
-"""One job in a worker's hand: its progress goes out to the row, and news of it (cancel, lost, drain) comes in."""
+"""One job in a worker's hand: its progress goes to its row and to who listens; a cancel, a loss, a drain come in."""
 
 import itertools
 import threading
@@ -17,6 +17,7 @@ from common.jobs.claim import Claim
 from common.jobs.state import Lane, Stage
 from worker.checkpoints import Checkpoints
 from worker.diffusion.slots import Slot
+from worker.herald import News
 from worker.metrics import STAGE_SECONDS
 
 log = structlog.get_logger()
@@ -32,7 +33,13 @@ class Hold:
     """A claim being worked on. The job's thread calls enter() and step(); the heartbeat tells it what it learned."""
 
     def __init__(
-        self, engine: Engine, claim: Claim, draining: threading.Event, checkpoints: Checkpoints, patience: float
+        self,
+        engine: Engine,
+        claim: Claim,
+        draining: threading.Event,
+        checkpoints: Checkpoints,
+        patience: float,
+        news: News | None = None,
     ) -> None:
         """``patience``: seconds from now for which the object store is waited for."""
         self.claim = claim
@@ -43,6 +50,8 @@ class Hold:
         self.done = 0
         self._engine = engine
         self._draining = draining
+        self._news = news
+        self._slots: list[Slot] = []
         self._lost = threading.Event()
         self._timings: dict[str, float] = {}
         self._unsaved: dict[str, str] = {}
@@ -56,11 +65,15 @@ class Hold:
         self.stage, self._entered_at = stage, time.monotonic()
         self._unsaved |= texts or {}
         self._look(save=True)
+        if self._news:
+            self._tell(self._news)
+            self._news.entered(stage)
         fault(stage)
 
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
         """Put the pictures where the last attempt left them; from now on they are kept now and then."""
         self.checkpoints.resume(slots, recipe)
+        self._slots = slots
         self.done = sum(slot.state.at for slot in slots)
 
     def step(self, done: int) -> None:
@@ -70,7 +83,10 @@ class Hold:
         """
         self.done = done
         self.checkpoints.keep()
-        self._look(save=time.monotonic() - self._saved_at >= SAVE_SECONDS)
+        due = time.monotonic() - self._saved_at >= SAVE_SECONDS
+        if due and self._news:
+            self._tell(self._news)
+        self._look(save=due)
 
     def insisting(self, put: Callable[P, None]) -> Callable[P, None]:
         """``put``, called until the object store takes it: an outage is not the job's fault, and its picture is there.
@@ -100,6 +116,11 @@ class Hold:
         """Milliseconds per stage, as ``<stage>_ms``."""
         self._close_stage()
         return {f"{stage}_ms": round(1000 * seconds) for stage, seconds in self._timings.items()}
+
+    def _tell(self, news: News) -> None:
+        if self.done:
+            news.progressed(self.done)
+            news.developed(self._slots)
 
     def _note_outage(self, tried: RetryCallState) -> None:
         if not self.waits_for_store:

@@ -25,7 +25,9 @@ from worker.compile import compile_unet
 from worker.diffusion.device import Device
 from worker.diffusion.slots import Width
 from worker.hardware import pick_device, pick_dtype
+from worker.herald import Herald, News
 from worker.hold import Hold
+from worker.preview import Previews
 from worker.weights import Model, load_model
 
 OLDEST_EVERY = 5  # every fifth claim takes the oldest job, so that none starves
@@ -48,8 +50,13 @@ class Workshop:
     holds: dict[Hold, None] = field(default_factory=dict)
     in_hand: dict[UUID, Claim] = field(default_factory=dict)  # by token
     breaker: Breaker = field(default_factory=Breaker)
+    herald: Herald | None = None
+    previews: Previews = field(init=False)
     _claiming: threading.Lock = field(default_factory=threading.Lock)
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.previews = Previews(self.device)
 
     def claim(self) -> Claim | None:
         """The next job for this worker; None where there is none, the worker is stopping, or there is an obstacle.
@@ -106,13 +113,16 @@ class Workshop:
         """Keep the claim's lease alive during the block."""
         checkpoints = Checkpoints(self.objects, claim, self.settings.checkpoint_seconds)
         patience = self.settings.job_seconds - self.settings.lease_seconds  # then there is time to give it back
-        held = Hold(self.engine, claim, self.draining, checkpoints, patience)
+        news = News(self.herald, self.previews, claim) if self.herald else None
+        held = Hold(self.engine, claim, self.draining, checkpoints, patience, news)
         self.holds[held] = None
         try:
             yield held
         finally:
             del self.holds[held]
             self.in_hand.pop(claim.token, None)
+            if news:
+                news.settled()
             if claim.lane is Lane.BATCH:
                 self.batch_seats.release()
 
@@ -133,6 +143,7 @@ def open_workshop(settings: Settings) -> Workshop:
         seats=seats,
         batch_seats=threading.Semaphore(batch_seats),
         holds=holds,
+        herald=Herald(settings.broker_url.get_secret_value()),
     )
 
 

@@ -60,9 +60,7 @@ def test_a_stream_goes_on_behind_the_last_event_also_of_a_job_that_is_over(api: 
             with listening(api, path, last_event_id=frame.id) as listener:
                 rest = list(listener.frames())
             for told in (rest, heard(api, path, frame.id)):
-                assert [(each.id, each.event) for each in told] == [
-                    (each.id, each.event) for each in whole[place + 1 :]
-                ]
+                assert [(each.id, each.event) for each in told] == [(e.id, e.event) for e in whole[place + 1 :]]
 
 
 def test_a_stream_of_all_begins_now_and_tells_each_event_once(api: Api) -> None:
