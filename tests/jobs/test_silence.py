@@ -50,12 +50,17 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another_statement_s(engi
 def test_a_session_that_the_server_ended_in_mid_transaction_is_a_database_that_is_away(database_url: str) -> None:
     """As it ends one that was idle for long: of a process that was stopped, or had to wait for the broker."""
     direct = make_engine(database_url, name="kiln-test")
-    with pytest.raises(Unavailable, match="broke off"), transaction(direct) as connection:
-        session = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 100"))
-        wait_for("end of the session", lambda: session not in sessions(direct))
+    with pytest.raises(Unavailable, match="broke off"):
+        idle_too_long(direct)
     assert ask(direct) == 1
     direct.dispose()
+
+
+def idle_too_long(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        session = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 100"))
+        wait_for("end of the session", lambda: session not in sessions(engine))
 
 
 def sessions(engine: Engine) -> list[int]:
