@@ -4,6 +4,7 @@ Claim, heartbeat, device thread, engine, store and settle are the worker's own; 
 U-Net call takes CHAOS_CALL_MS, waits while the file CHAOS_GATE is there, and adds a byte for each row to CHAOS_TALLY.
 """
 
+import importlib
 import os
 import signal
 import threading
@@ -18,6 +19,9 @@ import torch
 from worker import celery_app
 from worker.weights import Model
 from worker.workshop import Workshop
+
+for late in ("celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread", "celery.worker.consumer"):
+    importlib.import_module(late)  # here and not in each painter, where it would be half of a start
 
 SIDE = 16  # pixels of a picture, whatever was asked for
 HARMS = ("", "memory", "numbers", "black", "wedge", "crash")  # that a prompt can name

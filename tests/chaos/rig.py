@@ -1,10 +1,7 @@
 """The rig: a running Kiln in; workers with a fail point, a client that logs its 202s, and the checker's report, out."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,29 +9,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import Popen
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
+from alembic import command
 from sqlalchemy import Engine, text
 
 from common.db import make_engine, reading
 from common.errors import Unavailable
 from common.local.services import Services, running_services
+from common.objects import Objects
 from common.settings import Settings
-from tests.chaos.check import Report
+from migrations.__main__ import config
+from tests.chaos.check import Report, check
 from tests.chaos.crew import Break, Painter, ending, start_painter
+from tests.chaos.disks import small
 from tests.deployment import TERMINAL, Kiln, running_kiln
 from tests.processes import environment, running, slowness, wait_for
 from tests.proxy import Proxy, proxied
 
 SMALL = {"prompt": "a red apple", "width": 64, "height": 64, "num_inference_steps": 1, "enhance": False}
 LEASE_SECONDS = 3  # on a quiet machine: short enough to watch it run out, long enough to be kept
-
-
-class NotRun(Exception):
-    """This machine lacks what the scenario needs; says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,9 @@ class Rig:
         self.note({"asked": key})
         return self._send(key, SMALL | body)
 
-    def post_patiently(self, *, seconds: float = 60, **body: Any) -> str:
+    def post_patiently(self, *, key: str = "", seconds: float = 60, **body: Any) -> str:
         """The same, sent again with its key as long as nobody takes it, as a client would whose server is away."""
-        key, until = uuid4().hex, time.monotonic() + seconds * slowness()
+        key, until = key or uuid4().hex, time.monotonic() + seconds * slowness()
         self.note({"asked": key})
         while True:
             try:
@@ -146,32 +144,27 @@ class Rig:
         wait_for("end", lambda: all(self.kiln.job(job)["status"] in TERMINAL for job in jobs), seconds=seconds)
 
     def report(self) -> Report:
-        """What the checker, a program of its own, says."""
-        told = subprocess.run(
-            [sys.executable, "-m", "tests.chaos.check", str(self.log)],
-            env=environment(self.kiln.settings),
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert told.stdout, told.stderr
-        found = json.loads(told.stdout)
-        return Report(**found | {"violations": tuple(found["violations"])})
+        """What the checker says."""
+        return check(self.engine, Objects.from_settings(self.kiln.settings), self.log.read_text().splitlines())
 
 
 @contextmanager
-def running_rig(home: Path, through: Sequence[str] = (), **changes: object) -> Iterator[Rig]:
+def running_rig(
+    home: Path, through: Sequence[str] = (), disks: Mapping[str, int] = MappingProxyType({}), **changes: object
+) -> Iterator[Rig]:
     """A Kiln without workers on servers of its own in ``home``, with leases short enough to watch run out.
 
-    ``changes`` are to its settings; ``through`` names URLs of Services that it reaches through a proxy.
+    ``changes`` are to its settings; ``through`` names URLs of Services that it reaches through a proxy; ``disks`` says
+    how many MiB each of redis, postgres and s3 has. Raises NotRun.
     """
-    with running_services(home / "services", durable=False) as services, _behind(services, through) as (seen, proxies):
+    with (
+        small(home / "services", disks),
+        running_services(home / "services", durable=False) as services,
+        _behind(services, through) as (seen, proxies),
+    ):
         given = {name[5:].lower(): value for name, value in seen.environment().items()}
         settings = Settings.model_validate(given | _hasty() | changes)
-        subprocess.run(
-            [sys.executable, "-m", "migrations"], env=os.environ | services.environment(), check=True, timeout=300
-        )
+        command.upgrade(config(services.database_url), "head")
         engine = make_engine(services.database_url, name="kiln-chaos", pool_size=1)
         with running_kiln(settings, home) as kiln, httpx2.Client(base_url=kiln.url, timeout=60) as client:
             yield Rig(kiln, home / "client.jsonl", services, home / "services", client, engine, proxies)

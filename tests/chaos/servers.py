@@ -39,6 +39,12 @@ class Servers:
         self._pids["postgres"] = server.process.pid
         postgres.wait_for_postgres(server, self._rig.services.database_url)
 
+    def revive(self, name: str) -> None:
+        """Start one of redis and postgres again where it has ended by itself."""
+        with suppress(ChildProcessError):
+            if os.waitpid(self._pids[name], os.WNOHANG) != (0, 0):
+                {"redis": self.start_broker, "postgres": self.start_database}[name]()
+
     @contextmanager
     def stopped(self, name: str) -> Iterator[None]:
         """One of redis, postgres and s3 stands still during the block: it takes connections and answers nothing."""

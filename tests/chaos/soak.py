@@ -106,12 +106,12 @@ def paint(rig: Rig, watched: dict[str, psutil.Process], jobs: int) -> dict[str, 
     """Keep the queue filled until so many more jobs are over, each read once; resident bytes at each count of them."""
     samples: dict[str, list[tuple[int, int]]] = {name: [] for name in watched}
     sent: list[str] = []
-    before, read = rig.states()["succeeded"], 0
+    before, read = rig.states()["succeeded"], 0  # and so the first seed that is new: an equal job is over at once
     while (done := rig.states()["succeeded"] - before) < jobs:
         for name, process in watched.items():
             samples[name].append((done, process.memory_info().rss))
         for number in range(len(sent), min(done + WAITING, jobs)):
-            sent.append(rig.post(seed=number))
+            sent.append(rig.post(seed=before + number, enhance=True, num_inference_steps=2))
         for job_id in sent[read:done]:
             rig.kiln.job(job_id)
         read = done

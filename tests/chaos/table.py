@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tests.chaos.scenarios import SCENARIOS
+
 HEADINGS = {
     "scenario": "",
     "rounds": "dose",
@@ -25,16 +27,17 @@ HEADINGS = {
 
 
 def main(results: Annotated[Path, typer.Argument(help="what --output wrote")]) -> None:
-    """The latest result of each scenario, a row each, in the order in which they were run."""
+    """The latest result of each scenario, a row each."""
     latest = {line["scenario"]: line for line in map(json.loads, results.read_text(encoding="utf-8").splitlines())}
-    for line in (list(HEADINGS.values()), ["---"] * len(HEADINGS), *map(row, latest.values())):
+    found = [latest[name] for name in SCENARIOS if name in latest]
+    for line in (list(HEADINGS.values()), ["---"] * len(HEADINGS), *map(row, found)):
         typer.echo(f"| {' | '.join(line)} |")
 
 
 def row(result: dict[str, Any]) -> list[str]:
-    quick, slow = show(result["recovery_p50"]), show(result["recovery_p99"])
+    quick, slow = show(result.get("recovery_p50")), show(result.get("recovery_p99"))
     told = result | {"recovery": f"{quick} / {slow}" if quick else None, "outcome": outcome(result)}
-    return [show(told[name]) for name in HEADINGS]
+    return [show(told.get(name)) for name in HEADINGS]
 
 
 def outcome(result: dict[str, Any]) -> str:

@@ -51,12 +51,12 @@ def test_a_session_that_the_server_ended_in_mid_transaction_is_a_database_that_i
     """As it ends one that was idle for long: of a process that was stopped, or had to wait for the broker."""
     direct = make_engine(database_url, name="kiln-test")
     with pytest.raises(Unavailable, match="broke off"):
-        idle_too_long(direct)
+        idle_for_too_long(direct)
     assert ask(direct) == 1
     direct.dispose()
 
 
-def idle_too_long(engine: Engine) -> None:
+def idle_for_too_long(engine: Engine) -> None:
     with transaction(engine) as connection:
         session = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 100"))

@@ -13,6 +13,7 @@ from tests.chaos.scenarios import (
     clocks,
     database,
     device,
+    disk,
     drains,
     messages,
     storage,
@@ -25,17 +26,24 @@ from tests.chaos.scenarios import (
 class Scenario:
     """Harm to a rig, done so many times; every job is over when it returns.
 
-    Of a negative control (``clean`` False) the checker must see a violation: so it is known to see. None: it is told
-    what happened, and anything may.
+    Of a negative control the checker must see what it is known to do wrong: a violation whose sentence has ``sees``.
     """
 
     harm: Callable[[Rig, int], None]
     full: int  # rounds of ``make chaos``
     quick: int  # rounds of ``make chaos QUICK=1``
-    clean: bool | None = True
+    sees: str = ""
+    judged: bool = True  # or anything may happen, and is told
     report: Callable[[Rig], Report] = Rig.report
     settings: Mapping[str, object] = field(default_factory=dict)  # Kiln's, where they are not the rig's
     through: tuple[str, ...] = ()  # URLs of servers that Kiln reaches through a proxy
+    disks: Mapping[str, int] = field(default_factory=dict)  # MiB of servers that have little room
+
+    def judge(self, report: Report) -> bool:
+        """Whether what the checker says is as it must be."""
+        if self.sees:
+            return any(self.sees in sentence for sentence in report.violations)
+        return report.passed or not self.judged
 
 
 PATIENT = {"lease_seconds": 60, "heartbeat_seconds": 15}  # Kiln's own: a lease outlives what is promised to be outlived
@@ -49,12 +57,13 @@ SCENARIOS: dict[str, Scenario] = {
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
     "C8": Scenario(clocks.skews, 5, 1),
+    "C9": Scenario(disk.fills, 5, 1, disks=disk.DISKS, settings=PATIENT),
     "C10": Scenario(device.harms, 10, 1, settings=device.SETTINGS),
     "C11": Scenario(cancels.cancels, 1000, 20),
     "C12": Scenario(drains.drains, 30, 1, settings=PATIENT),
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
-    "N1": Scenario(workers.late_unfenced_finishes, 10, 1, clean=False),
-    "N2": Scenario(workers.late_uploads, 10, 1, clean=False),
-    "N3": Scenario(workers.unswept, 10, 1, clean=False, settings={"sweep_seconds": 3600}),
-    "baseline": Scenario(baseline.baseline, 200, 10, clean=None, report=baseline.report),
+    "N1": Scenario(workers.late_unfenced_finishes, 10, 1, sees="not of the attempt that won"),
+    "N2": Scenario(workers.late_uploads, 10, 1, sees="other bytes than recorded"),
+    "N3": Scenario(workers.unswept, 10, 1, sees="still running", settings={"sweep_seconds": 3600}),
+    "baseline": Scenario(baseline.baseline, 200, 10, judged=False, report=baseline.report),
 }

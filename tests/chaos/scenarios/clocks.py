@@ -11,7 +11,8 @@ from subprocess import Popen
 from sqlalchemy import text
 
 from common.db import reading
-from tests.chaos.rig import NotRun, Rig
+from tests.chaos.disks import NotRun
+from tests.chaos.rig import Rig
 from tests.processes import wait_for
 
 SKEWS = {"ahead": "+2h", "behind": "-2h"}

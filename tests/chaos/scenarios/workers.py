@@ -34,8 +34,9 @@ def kills(rig: Rig, rounds: int, points: Sequence[str] = POINTS) -> None:
 
 def late_writes(rig: Rig, rounds: int, points: Sequence[str] = STAGES) -> None:
     """C2: workers are stopped, one in each stage, and wake while another has their jobs: every write is refused."""
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         overtake(rig, points)
+        assert rig.refused() >= number * len(points), f"{rig.refused()} late writes refused in {number} rounds"
 
 
 def late_unfenced_finishes(rig: Rig, rounds: int) -> None:
