@@ -138,10 +138,6 @@ class StorageError(KilnError):
     code, status, retryable = "storage_unavailable", 503, True
 
 
-class StorageRefused(StorageError):
-    """The object store is there and does not let us in: waiting would not help."""
-
-
 class OutOfDeviceMemory(KilnError):
     """The picture does not fit into the device's memory."""
 

@@ -10,7 +10,7 @@ from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from prometheus_client import Counter
 
-from common.errors import NotFound, StorageError, StorageRefused
+from common.errors import NotFound, StorageError
 from common.settings import Settings
 from common.skew import SIGNATURE, ServerClock
 
@@ -18,7 +18,6 @@ UPLOADED = Counter("kiln_upload_bytes", "Bytes that this process put into the ob
 
 _CHUNK = 1 << 16
 _NO_OBJECT = ("404", "NoSuchKey", "NotFound")
-_REFUSED = (401, 403)
 _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
 
 
@@ -189,6 +188,4 @@ def _translate(error: BotoCoreError | ClientError, name: str) -> NoReturn:
     code = _code(error)
     if code in _NO_OBJECT:
         raise NotFound(f"there is no object {name}") from error
-    if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in _REFUSED:
-        raise StorageRefused(f"the object store refused {name}: {code}") from error
     raise StorageError(f"the object store failed at {name}: {code}") from error

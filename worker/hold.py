@@ -8,9 +8,9 @@ from typing import Any, ParamSpec
 
 import structlog
 from sqlalchemy import Engine
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from common.errors import JobCanceled, LeaseLost, StorageError, StorageRefused, StoreAway, Unavailable, WorkerDraining
+from common.errors import JobCanceled, LeaseLost, StorageError, StoreAway, Unavailable, WorkerDraining
 from common.fault import fault
 from common.jobs import lease
 from common.jobs.claim import Claim
@@ -91,7 +91,7 @@ class Hold:
     def insisting(self, put: Callable[P, None]) -> Callable[P, None]:
         """``put``, called until the object store takes it: an outage is not the job's fault, and its picture is there.
 
-        Raises as step() does, at once; StoreAway where the attempt would end before the outage does; StorageRefused.
+        Raises as step() does, at once; StoreAway where the attempt would end before the outage does.
         """
 
         def insist(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -101,7 +101,7 @@ class Hold:
                 self.waits_for_store = False
 
         patience = Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception_type(StorageError),
             wait=wait_random_exponential(max=LONGEST_PAUSE),
             before_sleep=self._note_outage,
             sleep=self._wait,
@@ -164,7 +164,3 @@ class Hold:
         if self.stage is not None:
             self._timings[self.stage] = time.monotonic() - self._entered_at
             STAGE_SECONDS.labels(self.stage).observe(self._timings[self.stage])
-
-
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, StorageError) and not isinstance(error, StorageRefused)
