@@ -7,10 +7,10 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -30,7 +30,7 @@ Jobs = Callable[[], Iterator[Job]]
 
 MAX_PICTURES = 2000  # of a contact sheet
 ORDER = (Status.SUCCEEDED, Status.FAILED, Status.EXPIRED, Status.CANCELED, Status.RUNNING, Status.QUEUED)
-AHEAD = 16  # thumbnails that are fetched at once, while the page is made
+AHEAD = 8  # rows whose thumbnails are fetched before the page gets to them, and thumbnails fetched at once
 TEMPLATES = Environment(loader=PackageLoader("api", "."), autoescape=select_autoescape())
 
 COLUMNS = (
@@ -130,24 +130,51 @@ def _tell(batch: Batch, figures: Figures) -> str:
     return f"{done:,} of {jobs:,} jobs succeeded; {', and '.join(reasons)}."
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The best pictures of one prompt, by style, and how many there are in all."""
+
+    prompt: str
+    cells: dict[str, list[Image]]
+    total: int
+
+    @property
+    def images(self) -> list[Image]:
+        return [image for own in self.cells.values() for image in own]
+
+
 def _rows(jobs: Iterator[Job], objects: Objects, per_cell: int) -> Iterator[Row]:
-    """Jobs of one prompt stand together, as they were asked for."""
+    """A row for each prompt with pictures. Thumbnails are fetched some rows ahead: a far store takes its time."""
     with ThreadPoolExecutor(AHEAD) as threads:
-        for prompt, found in groupby(jobs, key=lambda job: job.spec.prompt):
-            pictures: dict[str, list[Image]] = {}
-            for job in found:
-                pictures.setdefault(job.spec.style, []).extend(image for image in job.images if image.key)
-            chosen = {style: sorted(own, key=_score, reverse=True)[:per_cell] for style, own in pictures.items()}
-            everything = [image for own in chosen.values() for image in own]
-            best = max(everything, key=_score).id if len(everything) > 1 else None
-            sources = dict(zip(everything, threads.map(partial(_source, objects), everything), strict=True))
-            shown = {
-                style: [_show(image, source, image.id == best) for image in own if (source := sources[image])]
-                for style, own in chosen.items()
-            }
-            more = sum(map(len, pictures.values())) - sum(map(len, shown.values()))
-            if any(shown.values()):
-                yield Row(prompt, shown, more)
+        begun: deque[tuple[Chosen, list[Future[str | None]]]] = deque()
+        for chosen in _choose(jobs, per_cell):
+            begun.append((chosen, [threads.submit(_source, objects, image) for image in chosen.images]))
+            if len(begun) > AHEAD:
+                yield from _finish(*begun.popleft())
+        for chosen, sources in begun:
+            yield from _finish(chosen, sources)
+
+
+def _choose(jobs: Iterator[Job], per_cell: int) -> Iterator[Chosen]:
+    """Jobs of one prompt stand together, as they were asked for."""
+    for prompt, found in groupby(jobs, key=lambda job: job.spec.prompt):
+        cells: dict[str, list[Image]] = {}
+        for job in found:
+            cells.setdefault(job.spec.style, []).extend(image for image in job.images if image.key)
+        best = {style: sorted(own, key=_score, reverse=True)[:per_cell] for style, own in cells.items()}
+        yield Chosen(prompt, best, sum(map(len, cells.values())))
+
+
+def _finish(chosen: Chosen, sources: Iterable[Future[str | None]]) -> Iterator[Row]:
+    """The row, once its thumbnails are there; none where all are gone."""
+    there = dict(zip(chosen.images, (source.result() for source in sources), strict=True))
+    best = max(there, key=_score) if len(there) > 1 else None
+    cells = {
+        style: [_show(image, source, image is best) for image in own if (source := there[image])]
+        for style, own in chosen.cells.items()
+    }
+    if shown := sum(map(len, cells.values())):
+        yield Row(chosen.prompt, cells, chosen.total - shown)
 
 
 def _score(image: Image) -> float:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import signal
 import zipfile
 from pathlib import Path
 
@@ -55,12 +56,15 @@ def test_a_file_becomes_a_batch_that_is_watched_and_fetched(kiln: Command, api: 
     assert kiln("report", batch["id"], "--format", "csv").stdout == f"{batch['id']}.csv\n"
     assert len((kiln.folder / f"{batch['id']}.csv").read_text().splitlines()) == 7
 
-    files[0].unlink()
+    cut_off = files[0].with_name(files[0].name + ".part")  # what a download that was killed leaves
+    files[0].rename(cut_off)
+    cut_off.write_bytes(cut_off.read_bytes()[:100])
     files[1].write_bytes(b"mine")
     second = kiln("batch", "download", batch["id"], "pictures")
     assert second.stdout.startswith("1 saved, 4 were there already")
     assert "something else" in second.stderr
     assert files[1].read_bytes() == b"mine"
+    assert (cut_off.exists(), hashlib.sha256(files[0].read_bytes()).hexdigest() in sums) == (False, True)
 
 
 def test_a_file_of_plain_lines_is_a_prompt_a_line(kiln: Command, api: Kiln) -> None:
@@ -145,3 +149,20 @@ def test_a_batch_is_paused_and_goes_on(kiln: Command, prompts: Path) -> None:
     watched = kiln("batch", "watch", batch["id"])
     assert watched.stdout.strip() == "completed: 60 succeeded"
     assert batch["id"] in kiln("batch", "list").stdout
+
+
+def test_a_batch_that_is_watched_can_be_left_and_taken_up_again(kiln: Command, prompts: Path) -> None:
+    """An evening that ends with Ctrl-C, or does not end."""
+    watching = kiln.start("batch", "run", "prompts.csv", "--seeds", "20", "--watch", "--json")
+    assert watching.stderr is not None
+    batch = watching.stderr.readline().strip()
+    assert batch.startswith("batch_")
+    assert watching.stderr.readline(), "it says how it stands"
+    watching.send_signal(signal.SIGINT)
+    told, notes = watching.communicate(timeout=60)
+    assert watching.returncode == 130
+    assert f"kiln batch watch {batch}" in notes
+    left = json.loads(told)
+    assert left["counts"]["queued"] + left["counts"]["running"] > 0
+    again = kiln("batch", "watch", batch)
+    assert (again.returncode, again.stdout.strip()) == (0, "completed: 60 succeeded")

@@ -72,11 +72,11 @@ def test_an_evening_s_file_is_painted_in_two_nights_whatever_dies(kiln: Kiln, en
 @pytest.mark.timeout(1200)
 def test_a_window_opens_and_closes_by_the_clock(kiln: Kiln, engine: Engine, tmp_path: Path) -> None:
     """What the played clock hides: a minute rounded, a zone misread, a close that only the next sweep after it sees."""
-    opens = next_minute(datetime.now(UTC) + timedelta(seconds=20))
-    closes = opens + timedelta(minutes=2)
     prompts = write_prompts(tmp_path / "prompts.csv", num_inference_steps=30)
     with ExitStack() as workers:
         doomed = workers.enter_context(kiln.worker("clock-first", checkpoint_seconds=1))
+        opens = next_minute(datetime.now(UTC) + timedelta(seconds=20))
+        closes = opens + timedelta(minutes=2)
         batch = run(kiln, "run", str(prompts), "--window", f"{opens:%H:%M}-{closes:%H:%M}")
         assert [moment(batch[name]) for name in ("opens_at", "closes_at")] == [opens, closes]
 
