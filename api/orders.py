@@ -114,6 +114,7 @@ class Batch(BaseModel):
     opens_at: datetime | None = Field(description="when its window opens next; null while it is open, or without one")
     closes_at: datetime | None = Field(description="when its window closes next")
     keep_best: int | None
+    best_kept_at: datetime | None = Field(description="when keep_best was applied, once all jobs were over")
     metadata: dict[str, str]
     created_at: datetime
     started_at: datetime | None

@@ -88,6 +88,7 @@ def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
         opens_at=_opens(batch),
         closes_at=batch.closes_at,
         keep_best=batch.keep_best,
+        best_kept_at=batch.pruned_at,
         metadata=dict(batch.metadata),
         created_at=batch.created_at,
         started_at=batch.started_at,

@@ -124,11 +124,16 @@ class Kiln:
         raise TimeoutError(f"Job {job_id} is still {job['status']} (stage {job['stage']}); it goes on.")
 
     def wait_batch(self, batch_id: str, on_update: Callable[[Batch], object] | None = None) -> Batch:
-        """The batch once all its jobs are over; ``on_update`` sees every answer."""
+        """The batch once all its jobs are over, and its best are kept; ``on_update`` sees every answer."""
+        over_since = None
         for batch in self._follow(_batch_path(batch_id), None):
             if on_update:
                 on_update(batch)
-            if not (batch["counts"]["queued"] or batch["counts"]["running"]):
+            if batch["counts"]["queued"] or batch["counts"]["running"]:
+                continue
+            over_since = over_since or time.monotonic()
+            kept = batch["keep_best"] is None or batch["best_kept_at"]
+            if kept or time.monotonic() - over_since > _PATIENCE:  # without a sweeper nobody chooses
                 break
         return batch
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from client.api import Job, Kiln
 from client.errors import InvalidUse
@@ -114,7 +116,7 @@ def _evaluate(
             "matrix": matrix,
             "folder": str(target),
         }
-        out.show(data, _table(lines))
+        out.show(data, Group(_table(lines), "", _matrix(lines, matrix)) if matrix else _table(lines))
         out.note(f"{target / 'table.md'} has the table with its pictures, {target / 'report.html'} the report.")
         if any(not line.scores for line in lines):
             raise typer.Exit(1)
@@ -170,6 +172,19 @@ def _table(lines: Sequence[Line]) -> Table:
     table = Table("", "CLIP score", "± deviation", "published", "picture", box=None, pad_edge=False)
     for row in (line.to_json() for line in lines):
         table.add_row(*(_cell(row[key]) for key in ("name", "score", "deviation", "published", "picture")))
+    return table
+
+
+def _matrix(lines: Sequence[Line], matrix: list[list[float]]) -> Table:
+    """Each text against each picture, both by the number of their line; the best text of each picture is bold."""
+    numbers = [str(number) for number in range(1, len(lines) + 1)]
+    table = Table("", "text against picture", *numbers, box=None, pad_edge=False)
+    best = [max(column) for column in zip(*matrix, strict=True)]
+    for number, line, scores in zip(numbers, lines, matrix, strict=True):
+        cells = [
+            Text(_cell(score), style="bold" if score == most else "") for score, most in zip(scores, best, strict=True)
+        ]
+        table.add_row(number, line.name, *cells)
     return table
 
 

@@ -34,6 +34,7 @@ class Batch:
     keep_best: int | None
     webhook: Mapping[str, Any] | None
     input_file_id: UUID | None
+    pruned_at: datetime | None  # when keep_best was applied
     created_at: datetime
     paused_at: datetime | None
     canceled_at: datetime | None

@@ -47,7 +47,7 @@ def kept(api: Api, batch: dict[str, Any]) -> dict[tuple[str, int], bool]:
 
 def test_each_prompt_keeps_its_best_pictures_once_all_jobs_are_over(api: Api) -> None:
     batch = api.post("/v1/batches", json={"matrix": MATRIX, "keep_best": 1}).json()
-    assert batch["keep_best"] == 1
+    assert (batch["keep_best"], batch["best_kept_at"]) == (1, None)
     finish(api, 5)
     keep_best(api.engine, api.objects)
     assert all(kept(api, batch).values()), "a job still waits, and may be better"
@@ -57,6 +57,7 @@ def test_each_prompt_keeps_its_best_pictures_once_all_jobs_are_over(api: Api) ->
     keep_best(api.engine, api.objects)
     assert [key for key, there in kept(api, batch).items() if there] == [("a green apple", 1), ("a red apple", 2)]
     assert api.objects_stored() == stored - 4
+    assert api.get(f"/v1/batches/{batch['id']}").json()["best_kept_at"]
     keep_best(api.engine, api.objects)
     assert api.objects_stored() == stored - 4
 

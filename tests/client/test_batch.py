@@ -166,3 +166,13 @@ def test_a_batch_that_is_watched_can_be_left_and_taken_up_again(kiln: Command, p
     assert left["counts"]["queued"] + left["counts"]["running"] > 0
     again = kiln("batch", "watch", batch)
     assert (again.returncode, again.stdout.strip()) == (0, "completed: 60 succeeded")
+
+
+def test_who_watched_a_batch_to_its_end_fetches_the_best_alone(kiln: Command, prompts: Path) -> None:
+    """Every seed in the folder, for the best are chosen some seconds after the last job."""
+    done = kiln("batch", "run", "prompts.csv", "--seeds", "3", "--keep-best", "1", "--watch", "--json")
+    assert done.returncode == 0, done.stderr
+    batch = json.loads(done.stdout)
+    assert (batch["counts"]["succeeded"], batch["keep_best"]) == (9, 1)
+    fetched = json.loads(kiln("batch", "download", batch["id"], "best", "--json").stdout)
+    assert fetched["saved"] == len(list((kiln.folder / "best").iterdir())) == 3

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there against a running Kiln."""
+"""The examples of README and docs/evening.md, run as they stand there against a running Kiln."""
 
 import os
 import re
@@ -7,24 +7,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.deployment import Kiln
 
 README = Path(__file__).parents[2] / "README.md"
+EVENING = README.with_name("docs") / "evening.md"
 
 
-def example(language: str) -> str:
-    """The README's tested block of this language."""
-    found = re.findall(rf"<!-- tested: [^>]*-->\n```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    assert len(found) == 1, f"README has {len(found)} tested examples in {language}"
+def example(language: str, page: Path = README) -> str:
+    """The page's tested block of this language."""
+    found = re.findall(rf"<!-- tested: [^>]*-->\n```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    assert len(found) == 1, f"{page.name} has {len(found)} tested examples in {language}"
     return str(found[0])
 
 
 def run(command: list[str], folder: Path, **variables: str) -> str:
     given = {name: value for name, value in os.environ.items() if not name.startswith("KILN_")}
     ended = subprocess.run(
-        command, cwd=folder, env=given | variables, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=given | variables, capture_output=True, text=True, timeout=600, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
@@ -46,3 +48,40 @@ def test_the_python_example_keeps_the_best_picture(served: Kiln, tmp_path: Path)
     told = run([sys.executable, "-c", example("python")], tmp_path, KILN_API_URL=served.url)
     assert Image.open(tmp_path / "unicorn.png").size == (256, 256)
     assert "comic book panel of an astronaut riding a unicorn" in told
+
+
+@pytest.mark.timeout(660)
+def test_the_evening_s_forty_prompts_become_pictures_and_a_report(served: Kiln, tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = example("sh", EVENING)
+    told = run(["bash", "-euo", "pipefail", "-c", script], tmp_path, KILN_API_URL=served.url, PATH=path)
+    assert "80 jobs, 80 pictures, 320 evaluations" in told
+    assert "completed: 80 succeeded" in told
+    assert "To run again" not in (tmp_path / "morning.html").read_text(encoding="utf-8")
+    assert "40 saved, 0 were there already" in told
+    assert "0 saved, 40 were there already" in told
+    assert len(list((tmp_path / "pictures").iterdir())) == 40
+
+
+def test_the_evening_s_table_of_errors_is_what_the_command_says(served: Kiln, tmp_path: Path) -> None:
+    files = {
+        "nocolumn.csv": "style\nanime\n",
+        "style.csv": "prompt,style\n" + "a cat,anime\n" * 15 + "a cat,baroque\n",
+        "empty.csv": "",
+        "good.csv": "prompt\na cat\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    tries = [
+        "nocolumn.csv", "style.csv", "empty.csv", "good.csv --window 22:00-22:00",
+        "good.csv --window 22:00-06:00 --tz Europe/Atlantis", "good.csv --deadline 2001-01-01T00:00:00Z",
+        "good.csv --seeds 2 --keep-best 3",
+    ]  # fmt: skip
+    table = EVENING.read_text(encoding="utf-8").partition("## What can be wrong")[2]
+    promised = re.findall(r"^\| .* \| `(.*)` \|$", table, re.M)
+    for asked, says in zip(tries, promised, strict=True):
+        command = [sys.executable, "-m", "client", "batch", "run", *asked.split()]
+        given = os.environ | {"KILN_API_URL": served.url}
+        done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(says.removesuffix("…").rstrip()), asked
