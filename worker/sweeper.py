@@ -1,7 +1,7 @@
 """``python -m worker.sweeper``: every few seconds returns dead leases, expires, and rings for jobs nobody heard of.
 
 A small process of its own, without torch. Two are safe: a lock in the database lets one sweep at a time. What
-nobody waits for is done beside it: see chores.py.
+nobody waits for is done beside it: see chores.py; and webhooks are delivered: deliveries.py.
 """
 
 import signal
@@ -17,9 +17,11 @@ from common.errors import Unavailable
 from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.objects import Objects
 from common.queue import Doorbell
+from common.reach import Reach
 from common.settings import Settings, read_settings
 from common.telemetry import log_as, serve_metrics
 from worker.chores import do_chores
+from worker.deliveries import GRACE_SECONDS, deliver
 
 log = structlog.get_logger()
 
@@ -34,19 +36,24 @@ def main() -> None:
     settings = read_settings(Settings)
     log_as(settings)
     serve_metrics(settings)
-    engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=2)
+    engine = make_engine(settings.database_url.get_secret_value(), name="kiln-sweeper", pool_size=3)
     doorbell = Doorbell(settings.broker_url.get_secret_value())
     objects = Objects.from_settings(settings)
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     threading.Thread(target=do_chores, args=(settings, engine, objects, stop), name="chores", daemon=True).start()
+    courier = threading.Thread(
+        target=deliver, args=(engine, Reach(settings.webhook_allow), stop), name="deliveries", daemon=True
+    )
+    courier.start()
     log.info("sweeper ready")
     while not stop.wait(settings.sweep_seconds):
         try:
             sweep(settings, engine, doorbell)
         except Unavailable:
             log.warning("not swept: the database does not answer")
+    courier.join(timeout=2 * GRACE_SECONDS)
 
 
 def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
@@ -58,8 +65,8 @@ def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
         SWEEPS.inc()
         RETURNED.inc(swept.returned)
         EXPIRED.inc(swept.expired)
-        if swept.returned or swept.expired or swept.closed:
-            log.info("swept", returned=swept.returned, expired=swept.expired, closed=swept.closed)
+        if swept.returned or swept.expired or swept.closed or swept.told:
+            log.info("swept", returned=swept.returned, expired=swept.expired, closed=swept.closed, told=swept.told)
         for model in settings.registry:
             ring_for_waiting(engine, doorbell, model)
 
