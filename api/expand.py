@@ -22,7 +22,7 @@ from common.settings import Settings
 
 MAX_CUSTOM_ID = 200  # characters
 MAX_ERRORS = 20  # told of one batch
-OF_THE_BATCH = ("lane", "not_before", "deadline")
+OF_THE_BATCH = ("lane", "not_before", "deadline", "webhook")
 _SAID_ONCE = "is said once, for the whole batch"
 
 # What the matrix calls the fields of a job, from the slowest to the fastest

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from api.compat.shapes import Order
 from api.expand import expand, read_lines
 from api.orders import EXAMPLE, BatchRequest, LineOptions, NightWindow
-from api.resolve import check_deadline, check_metadata, plain_text
+from api.resolve import check_deadline, check_metadata, plain_text, read_webhook
 from common.errors import FieldError, InvalidRequest, UnknownMediaType
 from common.jobs.batch import NewBatch
 from common.jobs.best import fewest_pictures
 from common.jobs.submit import Submission
 from common.jobs.window import DAYS, Window
+from common.reach import Reach
 from common.settings import Settings
 
 MAX_NAME = 200  # characters
@@ -57,11 +58,18 @@ def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings
     if night is None:
         of_none = sorted(options.model_fields_set & {"tz", "days"})
         errors += [FieldError(f"/{name}", "is of a window, and there is none") for name in of_none]
+    told = {"url": options.webhook_url, "events": options.webhook_events} if options.webhook_url else None
+    webhook, wrong = read_webhook(told, "/webhook_url", Reach(settings.webhook_allow))
+    if told is None and "webhook_events" in options.model_fields_set:
+        wrong = [FieldError("/webhook_events", "needs webhook_url beside it")]
+    errors += wrong
     window = _read_window(night, {"start": "/window", "end": "/window", "tz": "/tz", "days": "/days"}, errors)
     submissions = read_lines(body, options, settings, owner, as_csv=LINES[kind])
     _check_best(options.keep_best, submissions)
     sent = fingerprint(body, kind, options)
-    batch = NewBatch(owner, options.name, sent, options.lane, options.deadline, window, options.keep_best)
+    batch = NewBatch(
+        owner, options.name, sent, options.lane, options.deadline, window, options.keep_best, webhook=webhook
+    )
     return Asked(batch, submissions, options.dry_run)
 
 
@@ -74,16 +82,21 @@ def _take_matrix(body: bytes, options: LineOptions, settings: Settings, owner: s
     except ValidationError as error:
         # as FastAPI tells it of bodies that it reads itself
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+    told = asked.webhook.model_dump() if asked.webhook else None
+    webhook, wrong = read_webhook(told, "/webhook/url", Reach(settings.webhook_allow))
     errors = [
         *plain_text("name", asked.name, MAX_NAME),
         *check_deadline(asked.deadline),
         *check_metadata(asked.metadata, settings),
+        *wrong,
     ]
     window = _read_window(asked.window, {name: f"/window/{name}" for name in NightWindow.model_fields}, errors)
     submissions = expand(asked, settings, owner)
     _check_best(asked.keep_best, submissions)
     sent = fingerprint(body, "application/json", options)
-    batch = NewBatch(owner, asked.name, sent, asked.lane, asked.deadline, window, asked.keep_best, asked.metadata)
+    batch = NewBatch(
+        owner, asked.name, sent, asked.lane, asked.deadline, window, asked.keep_best, asked.metadata, webhook
+    )
     return Asked(batch, submissions, asked.dry_run)
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StrictStr
 
-from api.schemas import JobRequest, Moment, Overrides, Progress
+from api.schemas import Ended, JobRequest, Moment, Overrides, Progress
 from common.jobs.state import BatchStatus, Lane, Status
 from common.jobs.window import DAYS
 
@@ -49,6 +49,21 @@ class NightWindow(BaseModel):
     days: list[StrictStr] = Field(default=list(DAYS), min_length=1, description="on which it opens: mon to sun")
 
 
+class BatchWebhook(BaseModel):
+    """Who is told, by signed POSTs, when the batch is over, or when each of its jobs ends (docs/webhooks.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: StrictStr = Field(
+        description="https, on the internet; at most 2,000 characters", examples=["https://example.com/kiln"]
+    )
+    events: list[Ended | Literal["completed"]] = Field(
+        default=["completed"],
+        min_length=1,
+        description="completed: all its jobs are over; the others: that end of each job",
+    )
+
+
 class Options(BaseModel):
     """What holds for a batch as a whole."""
 
@@ -78,6 +93,10 @@ class LineOptions(Options):
     seeds_per_line: int | None = Field(
         default=None, ge=1, le=MAX_SEEDS, description="so many are chosen, the same in all styles"
     )
+    webhook_url: StrictStr | None = Field(default=None, description="who is told: see webhook of a batch in JSON")
+    webhook_events: list[Ended | Literal["completed"]] = Field(
+        default=["completed"], min_length=1, description="repeatable: of what"
+    )
 
 
 class BatchRequest(Options):
@@ -89,6 +108,7 @@ class BatchRequest(Options):
     defaults: Overrides | None = Field(default=None, description="fields of every job")
     metadata: dict[StrictStr, StrictStr] = Field(default={}, description="of the batch, not of its jobs")
     window: NightWindow | None = Field(default=None, description="its jobs run only then")
+    webhook: BatchWebhook | None = Field(default=None, description="who is told of its end, or of its jobs'")
     dry_run: StrictBool = Field(default=False, description="say what it would be, and store nothing")
 
 
@@ -115,6 +135,7 @@ class Batch(BaseModel):
     closes_at: datetime | None = Field(description="when its window closes next")
     keep_best: int | None
     best_kept_at: datetime | None = Field(description="when keep_best was applied, once all jobs were over")
+    webhook: BatchWebhook | None
     metadata: dict[str, str]
     created_at: datetime
     started_at: datetime | None

@@ -13,12 +13,14 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from api.schemas import JobRequest
+from api.views import wanted
 from common.errors import FieldError, InvalidRequest
 from common.jobs.read import Job
 from common.jobs.spec import MAX_SEED, OUTPUT_FORMATS, SCHEDULERS, JobSpec
 from common.jobs.state import Lane
 from common.jobs.submit import Submission
 from common.models import ModelEntry
+from common.reach import Reach, Target
 from common.settings import Settings
 from common.styles import DEFAULT_NEGATIVE_PROMPT, DEFAULT_STYLE, STYLES, resolve_style
 
@@ -52,6 +54,7 @@ def defaults(settings: Settings, model: str) -> dict[str, Any]:
         "not_before": None,
         "deadline": None,
         "metadata": {},
+        "webhook": None,
         "reuse": True,
     }
 
@@ -71,7 +74,9 @@ def resolve(
     values = defaults(settings, model) | asked
     values["prompt"] = unicodedata.normalize("NFC", values["prompt"])
     values["negative_prompt"] = unicodedata.normalize("NFC", values["negative_prompt"])
-    errors = [*_check_texts(values, settings), *_check_numbers(values, settings), *_check_times(values)]
+    reach = Reach(settings.webhook_allow)
+    webhook, unwanted = read_webhook(values["webhook"], "/webhook/url", reach)
+    errors = [*_check_texts(values, settings), *_check_numbers(values, settings), *_check_times(values), *unwanted]
     if errors:
         raise InvalidRequest(f"{errors[0].pointer[1:]} {errors[0].detail}", tuple(errors))
     values["style"] = resolve_style(values["style"])
@@ -90,6 +95,7 @@ def resolve(
         metadata=values["metadata"],
         idempotency_key=idempotency_key,
         retried_from=retried_from,
+        webhook=webhook,
         reuse=values["reuse"],
     )
 
@@ -97,7 +103,8 @@ def resolve(
 def ask_again(job: Job) -> dict[str, Any]:
     """The request that asks for ``job`` once more, seed included; not its times. Once more means painted anew."""
     again = {"lane": job.lane, "priority": job.priority, "metadata": dict(job.metadata), "reuse": False}
-    return job.spec.to_json() | again
+    told = {"webhook": wanted(job.webhook)} if job.webhook else {}
+    return job.spec.to_json() | again | told
 
 
 def model_entry(settings: Settings, model: str) -> ModelEntry:
@@ -155,6 +162,18 @@ def _check_numbers(values: dict[str, Any], settings: Settings) -> list[FieldErro
     if not errors and values["width"] * values["height"] > settings.max_pixels:
         errors.append(FieldError("/width", f"times height must be at most {settings.max_pixels} pixels"))
     return errors
+
+
+def read_webhook(
+    asked: Mapping[str, Any] | None, pointer: str, reach: Reach
+) -> tuple[dict[str, Any] | None, list[FieldError]]:
+    """A webhook as it is kept; and what is wrong with its URL, which stands at ``pointer``."""
+    if asked is None:
+        return None, []
+    if wrong := reach.refuses_url(asked["url"]):
+        return None, [FieldError(pointer, wrong)]
+    host = Target.from_url(asked["url"]).authority  # whose answers are waited for together
+    return {"url": asked["url"], "host": host, "events": list(dict.fromkeys(asked["events"]))}, []
 
 
 def check_deadline(deadline: datetime | None) -> list[FieldError]:

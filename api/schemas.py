@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from common.jobs.deliveries import DeliveryStatus
 from common.jobs.spec import OUTPUT_FORMATS, SCHEDULERS
 from common.jobs.state import Lane, Stage, Status
 from common.styles import DEFAULT_PROMPT, STYLES
@@ -31,6 +32,22 @@ def _in_utc(at: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+Ended = Literal["succeeded", "failed", "canceled", "expired"]
+
+
+class Webhook(BaseModel):
+    """Who is told, by a signed POST, when a job ends (docs/webhooks.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: StrictStr = Field(
+        description="https, on the internet; at most 2,000 characters", examples=["https://example.com/kiln"]
+    )
+    events: list[Ended] = Field(
+        default=["succeeded", "failed", "canceled", "expired"], min_length=1, description="the ends that are told"
+    )
 
 
 class Overrides(BaseModel):
@@ -57,6 +74,7 @@ class Overrides(BaseModel):
     not_before: Moment | None = Field(default=None, description="earliest start, RFC 3339 with an offset")
     deadline: Moment | None = Field(default=None, description="a job that has not started by then expires")
     metadata: dict[StrictStr, StrictStr] | None = Field(default=None, examples=[{"album": "cats"}])
+    webhook: Webhook | None = Field(default=None, description="who is told when the job ends", examples=[None])
     reuse: StrictBool | None = Field(
         default=None, description="take the pictures of an equal job of yours, where there is one; false: paint anew"
     )
@@ -146,10 +164,38 @@ class Job(BaseModel):
     timings: dict[str, Any] | None
     error: dict[str, Any] | None
     metadata: dict[str, str]
+    webhook: Webhook | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     urls: dict[str, str]
+
+
+class Delivery(BaseModel):
+    """One message to a webhook."""
+
+    id: str = Field(description="the header webhook-id, the same at every attempt")
+    object: Literal["webhook_delivery"] = "webhook_delivery"
+    type: str = Field(examples=["job.succeeded"])
+    status: DeliveryStatus
+    job_id: str | None
+    batch_id: str | None
+    url: str
+    attempts: int
+    last_attempt_at: datetime | None
+    last_status_code: int | None
+    last_error: str | None = Field(description="why there was no answer, as address_refused or timeout")
+    next_attempt_at: datetime | None
+    created_at: datetime
+
+
+class WebhookSecret(BaseModel):
+    """What verifies the webhooks of one owner."""
+
+    object: Literal["webhook_secret"] = "webhook_secret"
+    secret: str = Field(examples=["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"])
+    made_at: datetime
+    previous_until: datetime | None = Field(description="until then the secret before signs, too")
 
 
 class Page(BaseModel, Generic[Item]):

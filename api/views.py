@@ -1,10 +1,13 @@
 """Rows in, what clients see out: ids with prefixes, presigned URLs, progress in percent. Touches nothing outside."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from api import orders, schemas
 from common.ids import show_id
+from common.jobs.deliveries import Delivery
 from common.jobs.outlook import Outlook
 from common.jobs.read import Image, Job
 from common.jobs.state import Lane, Stage, Status
@@ -44,6 +47,7 @@ def show_job(job: Job, outlook: Outlook | None, *, base_url: str, objects: Objec
         timings=timings if job.started_at else None,
         error=dict(job.error) if job.error else None,
         metadata=dict(job.metadata),
+        webhook=schemas.Webhook(**wanted(job.webhook)) if job.webhook else None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -89,6 +93,7 @@ def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:
         closes_at=batch.closes_at,
         keep_best=batch.keep_best,
         best_kept_at=batch.pruned_at,
+        webhook=orders.BatchWebhook(**wanted(batch.webhook)) if batch.webhook else None,
         metadata=dict(batch.metadata),
         created_at=batch.created_at,
         started_at=batch.started_at,
@@ -106,6 +111,29 @@ def _opens(batch: Batch) -> datetime | None:
     now = datetime.now(UTC)
     opens = Window.from_json(batch.window).span(now).opens
     return opens if opens > now else None
+
+
+def wanted(webhook: Mapping[str, Any]) -> dict[str, Any]:
+    """A webhook as it was asked for."""
+    return {name: webhook[name] for name in ("url", "events")}
+
+
+def show_delivery(delivery: Delivery) -> schemas.Delivery:
+    """The delivery as the API tells it."""
+    return schemas.Delivery(
+        id=show_id("msg", delivery.id),
+        type=delivery.type,
+        status=delivery.status,
+        job_id=_show_optional("job", delivery.job_id),
+        batch_id=_show_optional("batch", delivery.batch_id),
+        url=delivery.url,
+        attempts=delivery.attempts,
+        last_attempt_at=delivery.last_attempt_at,
+        last_status_code=delivery.last_status_code,
+        last_error=delivery.last_error,
+        next_attempt_at=delivery.next_attempt_at,
+        created_at=delivery.created_at,
+    )
 
 
 def _progress(done: int, total: int) -> schemas.Progress:

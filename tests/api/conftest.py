@@ -73,6 +73,7 @@ class Api:
     def empty(self) -> None:
         with transaction(self.engine) as connection:
             connection.execute(text("DELETE FROM jobs"))  # their events refuse TRUNCATE
+            connection.execute(text("DELETE FROM deliveries"))  # those of batches
             connection.execute(text("DELETE FROM batches"))
             connection.execute(text("DELETE FROM files"))
             connection.execute(text("DELETE FROM workers"))
@@ -91,10 +92,12 @@ def calls(
     image_id: str = f"img_{'0' * 32}",
     batch_id: str = f"batch_{'0' * 32}",
     file_id: str = f"file_{'0' * 32}",
+    delivery_id: str = f"msg_{'0' * 32}",
 ) -> list[tuple[str, str]]:
     """Every method and path that the server documents, with these ids filled in: a new route is among them."""
     paths = httpx2.get(f"{api.base_url}/openapi.json").json()["paths"]
     ids = {"job_id": job_id, "image_id": image_id, "batch_id": batch_id, "file_id": file_id, "model_id": "demo"}
+    ids["delivery_id"] = delivery_id
     return [(method.upper(), path.format(**ids)) for path, methods in paths.items() for method in methods]
 
 

@@ -16,18 +16,30 @@ from common.jobs.workers import record_worker
 from common.settings import Settings
 from tests.api.conftest import Api, calls
 from tests.jobs.make import PICTURE, claimed
-from tests.processes import running_api
+from tests.processes import changed, running_api
 
-SECRETS = {"prompt": "annabel's words", "negative_prompt": "annabel's fears", "metadata": {"annabel": "album"}}
+HOOK = {"url": "https://annabel.example/hook"}
+SECRETS = {
+    "prompt": "annabel's words",
+    "negative_prompt": "annabel's fears",
+    "metadata": {"annabel": "album"},
+    "webhook": HOOK,
+}
 PAINTED = replace(PICTURE, key="images/hers/1/0.png", thumbnail_key="images/hers/1/0.thumb.webp", sha256="5ec7e7" * 8)
-BATCH = {"name": "annabel's night", "matrix": {"prompts": ["annabel's words"]}, "metadata": {"annabel": "album"}}
+BATCH = {
+    "name": "annabel's night",
+    "matrix": {"prompts": ["annabel's words"]},
+    "metadata": {"annabel": "album"},
+    "webhook": HOOK,
+}
 LINE = b'{"custom_id": "annabel", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a"}}'
 FAR = {"not_before": "2099-01-01T00:00:00Z"}
 
 
 @pytest.fixture(scope="module")
 def guarded(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_api(module_settings, log=tmp_path_factory.mktemp("api") / "api.log") as base_url:
+    settings = changed(module_settings, requests_per_minute=1_000_000)  # every route, many times over
+    with running_api(settings, log=tmp_path_factory.mktemp("api") / "api.log") as base_url:
         yield base_url
 
 
@@ -59,26 +71,34 @@ def test_no_route_tells_or_changes_anything_of_another_owner(ann: Api, bob: Api)
     batch = ann.post("/v1/batches", json=BATCH).json()["id"]
     file = ann.post("/v1/files", data={"purpose": "batch"}, files={"file": ("annabel.jsonl", LINE)}).json()["id"]
     before = _everything(ann, hers)
+    secret = ann.get("/v1/webhook-secret").json()["secret"]
+    (delivery,) = ann.get("/v1/webhook-deliveries").json()["data"]
 
     asked = 0
     for job in hers.values():
-        for method, path in calls(ann, job_id=job, image_id=image["id"], batch_id=batch, file_id=file):
+        ids = {"image_id": image["id"], "batch_id": batch, "file_id": file, "delivery_id": delivery["id"]}
+        for method, path in calls(ann, job_id=job, **ids):
             for query in (
                 "",
                 f"after={job}",
                 f"after={image['id']}",
                 f"batch_id={batch}",
+                f"job_id={job}",
+                f"after={delivery['id']}",
                 "sort=-clip_score",
                 "proxy=1",
             ):
                 answer = bob.request(method, f"{path}?{query}", **_body(method))
                 unknown = bob.request(method, f"{_never(path)}?{_never(query)}", **_body(method))
                 assert (answer.status_code, _masked(answer)) == (unknown.status_code, _masked(unknown)), path
-                _tells_nothing(answer, [*hers.values(), image["id"], batch, file])
+                _tells_nothing(answer, [*hers.values(), *ids.values()])
+                assert secret not in answer.text
                 assert answer.status_code == 404 or path == _never(path), path
                 asked += 1
     assert asked > 200
     assert _everything(ann, hers) == before
+    assert ann.get("/v1/webhook-deliveries").json()["data"] == [delivery]
+    assert ann.get("/v1/webhook-secret").json()["secret"] == secret
     assert ann.get(f"/v1/batches/{batch}").json()["counts"]["queued"] == 1
     assert ann.get(f"/v1/files/{file}/content").content == LINE
 
@@ -137,7 +157,7 @@ def _body(method: str) -> dict[str, Any]:
 
 def _never(text: str) -> str:
     """The same with ids that never were."""
-    return re.sub(r"(job|img|batch|file)_[0-9a-f-]{20,}", lambda found: f"{found[1]}_{'0' * 32}", text)
+    return re.sub(r"(job|img|batch|file|msg)_[0-9a-f-]{20,}", lambda found: f"{found[1]}_{'0' * 32}", text)
 
 
 def _masked(answer: httpx2.Response) -> object:
