@@ -176,4 +176,5 @@ def _show(request: Request, kiln: Kiln, owner: str, batch_id: UUID) -> Shown:
 
 def _show_either(batch: Batch, request: Request) -> Shown:
     """In the shape of the API that it was made by."""
-    return show_order(batch) if batch.input_file_id else show_batch(batch, base_url=str(request.base_url))
+    show = show_order if batch.input_file_id else show_batch
+    return show(batch, base_url=str(request.base_url))

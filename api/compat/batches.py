@@ -19,6 +19,7 @@ from api.expand import MAX_CUSTOM_ID, Asked, Found, resolve_all
 from api.kiln import Kiln
 from api.orders import LineOptions
 from api.resolve import check_metadata, plain_text
+from api.views import show_batch
 from common.errors import FieldError, InvalidRequest, NotFound
 from common.ids import parse_id, show_id
 from common.jobs import tally
@@ -27,6 +28,7 @@ from common.jobs.files import read_file
 from common.jobs.state import TERMINAL, Status
 
 HOUR = timedelta(hours=1)
+OURS = ("name", "counts", "progress", "eta_seconds", "lane", "paused_at", "urls")
 UNITS = {"h": HOUR, "d": timedelta(days=1)}
 
 
@@ -62,9 +64,10 @@ def read_order(body: bytes, options: LineOptions, kiln: Kiln, owner: str, *, aga
     return intake.Asked(batch, submissions, dry_run=False)
 
 
-def show_order(batch: tally.Batch) -> Batch:
-    """The batch as OpenAI's clients know it."""
+def show_order(batch: tally.Batch, *, base_url: str) -> Batch:
+    """The batch as OpenAI's clients know it, and what ours read beside that."""
     assert batch.input_file_id is not None  # noqa: S101 - else it is ours
+    ours = show_batch(batch, base_url=base_url)
     ended, counts = batch.finished_at, batch.counts
     status = _status(batch)
     succeeded = counts.get(Status.SUCCEEDED, 0)
@@ -87,6 +90,7 @@ def show_order(batch: tally.Batch) -> Batch:
         expired_at=over if status == "expired" else None,
         cancelling_at=_seconds(batch.canceled_at) if batch.canceled_at else None,
         cancelled_at=over if status == "cancelled" else None,
+        **{name: getattr(ours, name) for name in OURS},
     )
 
 

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
+from api.schemas import Progress
 from common.jobs.spec import OUTPUT_FORMATS
+from common.jobs.state import Lane, Status
 from common.styles import DEFAULT_PROMPT
 
 GENERATIONS = "/v1/images/generations"
@@ -121,7 +124,7 @@ class Counts(BaseModel):
 
 
 class Batch(BaseModel):
-    """A batch that was made of a file, as it stands. Times are Unix seconds."""
+    """A batch that was made of a file, as it stands, with what Kiln's own clients read. Times are Unix seconds."""
 
     id: str
     object: Literal["batch"] = "batch"
@@ -143,6 +146,14 @@ class Batch(BaseModel):
     expired_at: int | None
     cancelling_at: int | None
     cancelled_at: int | None
+    # not OpenAI's
+    name: str
+    counts: dict[Status, int]
+    progress: Progress
+    eta_seconds: float | None
+    lane: Lane
+    paused_at: datetime | None
+    urls: dict[str, str]
 
 
 class File(BaseModel):

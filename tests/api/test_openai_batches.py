@@ -13,6 +13,8 @@ from openai import OpenAI
 from PIL import Image
 from sqlalchemy import text
 
+from client.api import Kiln
+from client.progress import batch_line
 from common.db import transaction
 from common.errors import NumericalError
 from common.jobs import lease
@@ -21,7 +23,7 @@ from common.jobs.keys import Scope, create_key
 from common.settings import Settings
 from tests.api.conftest import Api
 from tests.api.sdk import RETRY, connect, paint, taken
-from tests.deployment import Kiln
+from tests.deployment import Kiln as Deployment
 from tests.jobs.make import let_deadlines_pass
 from tests.processes import running_api, wait_for
 
@@ -59,7 +61,7 @@ def counts(batch: Any) -> tuple[int, int, int]:
     return (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed)
 
 
-def test_a_batch_of_fifty_lines_comes_back_as_fifty_pictures(served: Kiln) -> None:
+def test_a_batch_of_fifty_lines_comes_back_as_fifty_pictures(served: Deployment) -> None:
     with connect(served.url) as client:
         lines = [line(number, response_format="url" if number % 2 else "b64_json") for number in range(50)]
         batch = order(client, *lines, metadata={"night": "1"})
@@ -170,6 +172,17 @@ def test_batches_are_listed_each_in_the_shape_it_was_made_in(api: Api, client: O
     assert [batch.endpoint for batch in listed[:2]] == [GENERATIONS] * 2
     assert api.get("/v1/batches").json()["data"][2] == ours
     assert api.post(f"/v1/batches/{theirs[0]}/pause").json()["status"] == "in_progress"
+
+
+def test_kilns_own_client_watches_such_a_batch(api: Api, client: OpenAI) -> None:
+    batch = order(client, line(1), line(2))
+    paint(api)
+    with Kiln(api.base_url) as kiln:
+        assert batch_line(kiln.batch(batch.id)) == "in_progress: 1 queued, 1 succeeded"
+        (listed,) = kiln.batches()
+        assert (listed["name"], listed["progress"]["percent"]) == ("lines.jsonl", 50.0)
+        paint(api)
+        assert kiln.wait_batch(batch.id)["status"] == "completed"
 
 
 def test_a_file_is_kept_listed_read_and_deleted_and_its_batch_stays(api: Api, client: OpenAI) -> None:
