@@ -82,7 +82,7 @@ def running_api(settings: Settings, log: Path, **variables: str) -> Iterator[str
             assert process.poll() is None, log.read_text()
             return httpx2.get(f"{url}/healthz").status_code == 200
 
-        wait_for("API", answers)
+        wait_for("API", answers, seconds=90)
         yield url
 
 

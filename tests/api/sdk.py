@@ -17,7 +17,7 @@ RETRY = {"x-stainless-retry-count": "1"}  # what the client itself sends with it
 
 
 def connect(url: str, **options: Any) -> OpenAI:
-    return OpenAI(**{"base_url": f"{url}/v1", "api_key": "none", "timeout": 90, "max_retries": 0} | options)
+    return OpenAI(**{"base_url": f"{url}/v1", "api_key": "none", "timeout": 300, "max_retries": 0} | options)
 
 
 @contextmanager

@@ -61,13 +61,14 @@ def counts(batch: Any) -> tuple[int, int, int]:
     return (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed)
 
 
+@pytest.mark.timeout(600)  # seconds on a quiet machine
 def test_a_batch_of_fifty_lines_comes_back_as_fifty_pictures(served: Deployment) -> None:
     with connect(served.url) as client:
         lines = [line(number, response_format="url" if number % 2 else "b64_json") for number in range(50)]
         batch = order(client, *lines, metadata={"night": "1"})
         assert (batch.object, batch.endpoint, batch.completion_window) == ("batch", GENERATIONS, "24h")
         assert (batch.metadata, batch.errors, counts(batch)[0]) == ({"night": "1"}, None, 50)
-        wait_for("end of the batch", lambda: client.batches.retrieve(batch.id).status == "completed", seconds=150)
+        wait_for("end of the batch", lambda: client.batches.retrieve(batch.id).status == "completed", seconds=400)
         batch = client.batches.retrieve(batch.id)
         assert counts(batch) == (50, 50, 0)
         assert batch.created_at <= batch.in_progress_at <= batch.completed_at <= batch.expires_at
