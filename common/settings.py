@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from common.models import BUILT_IN, ModelEntry
@@ -166,10 +166,11 @@ class Settings(ModelSettings, DatabaseSettings):
                 split[field] = [name.strip() for name in given.split(",") if name.strip()]
         return split
 
-    @model_validator(mode="after")
-    def _reach_makes_sense(self) -> Self:
-        Reach(self.webhook_allow)
-        return self
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_hosts_and_networks(cls, value: list[str]) -> list[str]:
+        Reach(value)
+        return value
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from common.reach import MAX_URL, Reach, Target, is_public
+from common.settings import Settings, read_settings
 
 INTERNET = Reach([])
 
@@ -125,3 +126,15 @@ def test_what_the_operator_lists_is_reached_by_http_too_and_nothing_beside_it() 
 def test_an_entry_that_is_neither_a_host_nor_a_network_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="neither a host nor a network"):
         Reach([entry])
+
+
+def test_the_setting_is_a_list_with_commas_and_a_wrong_entry_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("DATABASE_URL", "BROKER_URL", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        monkeypatch.setenv(f"KILN_{name}", "x")
+    monkeypatch.setenv("KILN_WEBHOOK_ALLOW", "hooks.internal, 10.0.0.0/8")
+    assert read_settings(Settings).webhook_allow == ["hooks.internal", "10.0.0.0/8"]
+    monkeypatch.setenv("KILN_WEBHOOK_ALLOW", "10.0.0.0/33")
+    with pytest.raises(SystemExit, match=r"KILN_WEBHOOK_ALLOW: .*neither a host nor a network"):
+        read_settings(Settings)
