@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 SOURCES := api bench client common demo migrations tests worker
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format unit slow fuzz mutants soak chaos bench train-demo clean
+.PHONY: help install demo up test lint format unit slow fuzz mutants soak chaos audit bench train-demo clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,8 +57,12 @@ mutants: install ## change lease.py and settle.py in 400 ways, and see that test
 soak: install ## 2,000 jobs at full speed: does memory grow, is anything left open?
 	$(BIN)/python -m tests.chaos.soak
 
-chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs (QUICK=1: a small dose)
-	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick)
+chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs, in 75 minutes (QUICK=1: in 5)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $(if $(QUICK),--quick) $(if $(OUTPUT),--output $(OUTPUT) --resume)
+
+audit: install ## ask the advisory databases about every pinned version (needs the internet)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: install ## speed and memory against Kiln's peers, as ratios of interleaved runs (an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

@@ -37,6 +37,7 @@ def make_celery(broker_url: str) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a broker that refuses writes, as its disk is full, is one that is away
         broker_transport_options={
             # half-open connections wedge a worker for good without these
             "socket_timeout": 5,

@@ -1,4 +1,4 @@
-"""Celery's settings hold: a worker hears the broker again after a restart and after its connections went half-open.
+"""Celery's settings hold: a worker hears the broker again after whatever happened to it or to its connections.
 
 What is watched is the queue itself, for a worker finds its jobs without any broker too.
 """
@@ -6,6 +6,7 @@ What is watched is the queue itself, for a worker finds its jobs without any bro
 from pathlib import Path
 
 from pydantic import SecretStr
+from redis import Redis
 
 from common.queue import Doorbell
 from tests.deployment import Kiln
@@ -23,7 +24,16 @@ def hear(doorbell: Doorbell, *, seconds: float) -> None:
     wait_for("end of the messages", lambda: doorbell.waiting("demo") == 0, seconds=seconds)
 
 
-def test_a_worker_hears_a_broker_that_was_restarted_and_one_whose_connections_went_half_open(
+def refuse_writes(port: int, log: Path) -> None:
+    """For as long as the worker needs to learn of it: as of a broker whose disk or memory is full."""
+    told = log.read_text().count("NOREPLICAS")
+    with Redis(port=port, password="pass") as redis:
+        redis.config_set("min-replicas-to-write", 1)
+        wait_for("refusal", lambda: log.read_text().count("NOREPLICAS") > told)
+        redis.config_set("min-replicas-to-write", 0)
+
+
+def test_a_worker_hears_a_broker_that_was_restarted_refused_writes_or_whose_connections_went_half_open(
     kiln: Kiln, tmp_path: Path, database_url: str
 ) -> None:
     port = free_port()
@@ -36,5 +46,7 @@ def test_a_worker_hears_a_broker_that_was_restarted_and_one_whose_connections_we
                 hear(doorbell, seconds=FROM_THE_START)
                 assert proxy.become("swallow", later="pass") > 0
                 hear(doorbell, seconds=HALF_OPEN)
+                refuse_writes(port, tmp_path / "worker.log")
+                hear(doorbell, seconds=FROM_THE_START)
             with broker(tmp_path, port):
                 hear(doorbell, seconds=RESTARTED)
