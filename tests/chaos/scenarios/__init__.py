@@ -56,7 +56,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C5": Scenario(storage.outages, 5, 1, settings=PATIENT),
     "C6": Scenario(api.kills, 34, 1),
     "C7": Scenario(messages.flood, 5000, 33),
-    "C8": Scenario(clocks.skews, 5, 1),
+    "C8": Scenario(clocks.skews, 10, 1),
     "C9": Scenario(disk.fills, 5, 1, disks=disk.DISKS, settings=PATIENT),
     "C10": Scenario(device.harms, 10, 1, settings=device.SETTINGS),
     "C11": Scenario(cancels.cancels, 1000, 20),
