@@ -76,6 +76,8 @@ def submit_batch(
     Raises IdempotencyMismatch where the key stands for another request, QueueFull where the jobs do not all fit
     under the limits, Unavailable where the database is down.
     """
+    # Before the transaction: of a hundred thousand jobs they take seconds, in which it would hold its locks and idle
+    digests = [one.spec.digest() for one in submissions]
     with transaction(engine) as connection:
         if batch.input_file_id and (first := find_asked(connection, batch.owner, batch.fingerprint, batch.again)):
             return BatchReceipt(first, replayed=True)
@@ -85,10 +87,11 @@ def submit_batch(
             first = first_under_key(connection, batches, batch.owner, batch.idempotency_key, batch.fingerprint)
             assert first is not None  # noqa: S101 - only a key's row is in the way of an insert
             return BatchReceipt(first, replayed=True)
-        twins = find_twins(connection, batch.owner, {one.spec.digest() for one in submissions if one.reuse})
-        taken = [twins.get(one.spec.digest()) if one.reuse else None for one in submissions]
+        wanted = {digest for one, digest in zip(submissions, digests, strict=True) if one.reuse}
+        twins = find_twins(connection, batch.owner, wanted)
+        taken = [twins.get(digest) if one.reuse else None for one, digest in zip(submissions, digests, strict=True)]
         _check_room(connection, batch.owner, taken.count(None), max_queued, max_queued_per_owner)
-        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, when, submissions, taken)
+        _copy_jobs(connection, batch_id, batch.lane, batch.deadline, when, submissions, digests, taken)
     return BatchReceipt(batch_id, replayed=False, due=not when.later)
 
 
@@ -112,7 +115,8 @@ def retry_failed(
         when = due(connection, window_of(batch))
         if batch.paused_at is not None:
             when = Due(PAUSED, later=True, closes=when.closes)
-        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again, [None] * len(again))
+        digests = [one.spec.digest() for one in again]
+        _copy_jobs(connection, batch_id, Lane(batch.lane), deadline, when, again, digests, [None] * len(again))
         anew = update(batches).where(batches.c.id == batch_id)
         connection.execute(anew.values(closes_at=when.closes, pruned_at=None, told_at=None))
         return [one.spec.model for one in again]
@@ -188,6 +192,7 @@ def _copy_jobs(
     deadline: datetime | None,
     when: Due,
     submissions: Sequence[Submission],
+    digests: Sequence[str],
     twins: Sequence[Twin | None],
 ) -> None:
     """COPY: several times as fast as inserting, and a batch may have a hundred thousand jobs. ``twins``: for each, the
@@ -200,11 +205,11 @@ def _copy_jobs(
     driver = connection.connection.driver_connection
     assert driver is not None  # noqa: S101 - a connection that is in use has one
     with driver.cursor() as cursor, cursor.copy(f"COPY jobs ({', '.join(_COLUMNS)}) FROM STDIN") as copy:
-        for place, (job_id, one, twin) in enumerate(zip(ids, submissions, twins, strict=True)):
+        for place, (job_id, one, digest, twin) in enumerate(zip(ids, submissions, digests, twins, strict=True)):
             stands = twin.outcome if twin else waits
             copy.write_row(
                 (
-                    job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), one.spec.digest(),
+                    job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), digest,
                     one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
                     lane.value, one.priority, turn + place, when.opens, deadline, when.rung, one.spec.evaluations,
                     *(_adapt(stands[name]) for name in WAITING),
