@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
-from client import batch, doctor, evaluate, garbage, generate, jobs, keys, models, report, up
+from client import batch, doctor, evaluate, garbage, generate, jobs, keys, models, report, top, up
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed, was canceled or expired, or a check failed; "
@@ -36,6 +36,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
     jobs.cancel: "kiln cancel job_0192f3a4b5c67d8e9f0011223344556677",
     jobs.retry: "kiln retry job_0192f3a4b5c67d8e9f0011223344556677 --seed 7",
     jobs.delete: "kiln delete job_0192f3a4b5c67d8e9f0011223344556677",
+    top.top: "kiln top --every 5",
     doctor.doctor: "kiln doctor --json",
     report.report: "kiln report batch_0192f3a4b5c67d8e9f0011223344556677 --output night.html",
     garbage.gc: "kiln gc --dry-run",

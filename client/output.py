@@ -25,6 +25,11 @@ class Output:
         if not self._answers.is_terminal:
             self._answers = Console(markup=False, highlight=False, width=_WIDE)
 
+    @property
+    def width(self) -> int:
+        """Columns for an answer."""
+        return self._answers.width
+
     def note(self, line: str) -> None:
         """A line for the person at the terminal."""
         self.notes.print(printable(line), soft_wrap=True)
