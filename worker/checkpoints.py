@@ -22,6 +22,7 @@ class Checkpoints:
         self._folder = f"checkpoints/{claim.job_id}/"
         self._key = f"{self._folder}{claim.attempt:06}.safetensors"
         self._seconds = seconds
+        self._may_exist = claim.attempt > 1  # an earlier attempt may have left some
         self._slots: list[Slot] = []
         self._identity = ""
         self._kept_at = time.monotonic()
@@ -42,6 +43,7 @@ class Checkpoints:
         if not self._slots or not (now or time.monotonic() - self._kept_at >= self._seconds):
             return
         self._kept_at = time.monotonic()
+        self._may_exist = True
         try:
             data = pack([slot.state for slot in self._slots], self._identity)
             self._objects.put(self._key, data, "application/octet-stream", hurried=True)
@@ -50,6 +52,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """The job has ended: its checkpoints are of no more use."""
+        if not self._may_exist:
+            return
         try:
             self._objects.delete(self._objects.keys(self._folder))
         except StorageError:
@@ -57,7 +61,7 @@ class Checkpoints:
 
     def _load(self) -> list[State]:
         """The newest checkpoint's states; [] where there is none."""
-        keys = self._objects.keys(self._folder)
+        keys = self._objects.keys(self._folder) if self._may_exist else []
         if not keys:
             return []
         try:

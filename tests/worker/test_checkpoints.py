@@ -93,6 +93,22 @@ def test_it_is_kept_as_often_as_asked_under_a_key_of_the_attempt(
     assert objects.keys(f"checkpoints/{claim.job_id}/") == [f"checkpoints/{claim.job_id}/000001.safetensors"]
 
 
+def test_a_first_attempt_that_kept_nothing_asks_the_store_nothing(
+    model: Model, device: Device, make_spec: MakeSpec, objects: Objects, claim: Claim, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A listing of a bucket costs more than a step of a small picture."""
+    caplog.set_level("DEBUG", logger="botocore.endpoint")
+    keeper = Keeper(Checkpoints(objects, claim, 1e9))
+    diffuse(make_spec(), TEXTS, model, device, keeper)
+    keeper.checkpoints.remove()
+    assert not caplog.records
+
+    keeper.checkpoints.keep(now=True)
+    keeper.checkpoints.remove()
+    assert caplog.records
+    assert objects.keys(f"checkpoints/{claim.job_id}/") == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another recipe", "another number of pictures"])
 def test_an_unusable_checkpoint_is_left_alone_and_the_job_starts_afresh(
     model: Model, device: Device, make_spec: MakeSpec, objects: Objects, claim: Claim, damage: str
