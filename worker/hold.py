@@ -19,6 +19,7 @@ from worker.checkpoints import Checkpoints
 from worker.diffusion.slots import Slot
 from worker.herald import News
 from worker.metrics import STAGE_SECONDS
+from worker.wishes import Wishes
 
 log = structlog.get_logger()
 
@@ -36,6 +37,7 @@ class Hold:
         self,
         engine: Engine,
         claim: Claim,
+        wishes: Wishes,
         draining: threading.Event,
         checkpoints: Checkpoints,
         patience: float,
@@ -49,6 +51,7 @@ class Hold:
         self.alone = claim.failures > 0
         self.done = 0
         self._engine = engine
+        self._wishes = wishes
         self._draining = draining
         self._news = news
         self._slots: list[Slot] = []
@@ -144,7 +147,7 @@ class Hold:
         if self._lost.is_set():
             raise LeaseLost
         try:
-            canceled = self._save() if save else lease.cancel_requested(self._engine, self.claim)
+            canceled = self._save() if save else self._wishes.heed(self.claim)
         except Unavailable:
             # The lease may well stand: good work goes on, and the last write decides
             log.warning("progress not saved: the database does not answer")

@@ -29,6 +29,7 @@ from worker.herald import Herald, News
 from worker.hold import Hold
 from worker.preview import Previews
 from worker.weights import Model, load_model
+from worker.wishes import Wishes
 
 OLDEST_EVERY = 5  # every fifth claim takes the oldest job, so that none starves
 
@@ -52,11 +53,13 @@ class Workshop:
     breaker: Breaker = field(default_factory=Breaker)
     herald: Herald | None = None
     previews: Previews = field(init=False)
+    wishes: Wishes = field(init=False)
     _claiming: threading.Lock = field(default_factory=threading.Lock)
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         self.previews = Previews(self.device)
+        self.wishes = Wishes(self.engine, self.in_hand)
 
     def claim(self) -> Claim | None:
         """The next job for this worker; None where there is none, the worker is stopping, or there is an obstacle.
@@ -114,7 +117,7 @@ class Workshop:
         checkpoints = Checkpoints(self.objects, claim, self.settings.checkpoint_seconds)
         patience = self.settings.job_seconds - self.settings.lease_seconds  # then there is time to give it back
         news = News(self.herald, self.previews, claim) if self.herald else None
-        held = Hold(self.engine, claim, self.draining, checkpoints, patience, news)
+        held = Hold(self.engine, claim, self.wishes, self.draining, checkpoints, patience, news)
         self.holds[held] = None
         try:
             yield held

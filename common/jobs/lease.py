@@ -4,7 +4,7 @@ Every write after the claim shows the lease's token in its WHERE clause. "No row
 lost, never success. Time is the database's clock throughout: clocks give liveness, the token gives safety.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,6 +27,8 @@ _NO_LEASE: dict[str, None] = {"lease_token": None, "lease_expires_at": None, "ru
 
 # What was asked of a job while it runs. When it was claimed its time had come: a later one was given to it since
 _WISHES = (jobs.c.cancel_requested_at.is_not(None).label("cancel"), (jobs.c.not_before > _CLOCK).label("wait"))
+
+Wishes = Mapping[UUID, Row[Any]]  # by token
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,25 @@ def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) 
         return {row.lease_token: row.cancel for row in connection.execute(statement)}
 
 
-def cancel_requested(engine: Engine, claim: Claim) -> bool:
-    """Has the job's user asked to cancel? Writes nothing.
-
-    Raises LeaseLost where the lease no longer stands, and NotNow where the job is to wait.
-    """
+def read_wishes(engine: Engine, claims: Collection[Claim]) -> Wishes:
+    """What was asked of these jobs since they were claimed. Lost leases are missing from the answer. Writes nothing."""
+    mine = jobs.c.id.in_([claim.job_id for claim in claims]) & jobs.c.lease_token.in_([one.token for one in claims])
     with reading(engine) as connection:
-        row = connection.execute(select(*_WISHES).where(_held(claim))).one_or_none()
+        return {row.lease_token: row for row in connection.execute(select(jobs.c.lease_token, *_WISHES).where(mine))}
+
+
+def heed(claim: Claim, wishes: Wishes) -> bool:
+    """Whether the job is to be canceled. Raises LeaseLost where its lease no longer stands, NotNow where it is to
+    wait."""
+    row = wishes.get(claim.token)
     if row is None:
         raise _lost(claim)
     return _heed(row.cancel, row.wait)
+
+
+def cancel_requested(engine: Engine, claim: Claim) -> bool:
+    """Has the job's user asked to cancel? Raises as heed() does."""
+    return heed(claim, read_wishes(engine, [claim]))
 
 
 def save(engine: Engine, claim: Claim, *, stage: Stage, done: int, texts: Mapping[str, str] | None = None) -> bool:

@@ -24,6 +24,7 @@ from worker.diffusion.device import Device
 from worker.diffusion.slots import Slot
 from worker.hold import Hold
 from worker.weights import Model, load_model
+from worker.wishes import Wishes
 from worker.workshop import Workshop
 
 MakeSpec = Callable[..., JobSpec]
@@ -75,7 +76,8 @@ def hold_claim(engine: Engine, claim: Claim, draining: threading.Event | None = 
         bucket="c",
         region="d",
     )
-    return Hold(engine, claim, draining or threading.Event(), Checkpoints(nowhere, claim, 1e9), patience=3600)
+    wishes = Wishes(engine, {claim.token: claim})
+    return Hold(engine, claim, wishes, draining or threading.Event(), Checkpoints(nowhere, claim, 1e9), patience=3600)
 
 
 @pytest.fixture(scope="session")
