@@ -17,7 +17,7 @@ from client.api import Kiln
 from client.errors import ClientError, KilnApiError, Unreachable
 from client.generate import AsJson
 from client.output import Output, answering, printable
-from client.progress import duration
+from common.names import duration
 
 NARROW = 90  # columns below which the less important ones are left out
 BATCHES = 10  # the newest; those that are over are not shown
