@@ -16,20 +16,17 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-import httpx2
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
-
 from client.address import find_api
 from client.errors import DamagedPicture, Unreachable
-from client.transport import Transport, retry_after
+from client.events import Event
+from client.follow import Follower, every_event, is_over
+from client.transport import Transport, answered_object
 
 Job = dict[str, Any]  # a job as the API tells it; docs at <API>/docs
 Batch = dict[str, Any]
 
-FINISHED = frozenset({"succeeded", "failed", "canceled", "expired"})
-
 _PAGE = 100  # jobs asked for at once
-_PATIENCE = 60  # seconds for which a waiting client bears an API that is away
+_CHOOSING = 60  # seconds that the choice of a batch's best may take
 
 
 class Kiln:
@@ -74,7 +71,7 @@ class Kiln:
 
     def cancel(self, job_id: str) -> Job:
         """Ask that the job stops. A finished job is returned as it is."""
-        return _object(self._api.call("POST", f"{_path(job_id)}/cancel"))
+        return answered_object(self._api.call("POST", f"{_path(job_id)}/cancel"))
 
     def retry(self, job_id: str, **overrides: Any) -> Job:
         """Queue a new job with the input of another, changed by ``overrides``."""
@@ -91,7 +88,7 @@ class Kiln:
         """
         headers = {"Content-Type": "text/csv" if as_csv else "application/x-ndjson", **_once()}
         params = {name: value for name, value in options.items() if value is not None}
-        return _object(self._api.call("POST", "/v1/batches", params=params, content=lines, headers=headers))
+        return answered_object(self._api.call("POST", "/v1/batches", params=params, content=lines, headers=headers))
 
     def batch(self, batch_id: str) -> Batch:
         """The batch as it is now."""
@@ -103,7 +100,7 @@ class Kiln:
 
     def steer(self, batch_id: str, call: Literal["pause", "resume", "cancel", "retry-failed"]) -> Batch:
         """Pause, resume, cancel a batch, or try again what failed of it."""
-        return _object(self._api.call("POST", f"{_batch_path(batch_id)}/{call}"))
+        return answered_object(self._api.call("POST", f"{_batch_path(batch_id)}/{call}"))
 
     def results(self, batch_id: str) -> Iterator[Job]:
         """The jobs of a batch that are over, in the order in which they were asked for."""
@@ -116,26 +113,33 @@ class Kiln:
 
     def wait(self, job_id: str, on_update: Callable[[Job], object] | None = None, timeout: float | None = None) -> Job:
         """The job once it is finished; ``on_update`` sees every answer. Raises TimeoutError after ``timeout`` s."""
-        for job in self._follow(_path(job_id), timeout):
+        for job in Follower(self._api, _path(job_id), timeout):
             if on_update:
                 on_update(job)
-            if job["status"] in FINISHED:
-                return job
+        if is_over(job):
+            return job
         raise TimeoutError(f"Job {job_id} is still {job['status']} (stage {job['stage']}); it goes on.")
 
     def wait_batch(self, batch_id: str, on_update: Callable[[Batch], object] | None = None) -> Batch:
         """The batch once all its jobs are over, and its best are kept; ``on_update`` sees every answer."""
-        over_since = None
-        for batch in self._follow(_batch_path(batch_id), None):
+        for batch in Follower(self._api, _batch_path(batch_id), None):
             if on_update:
                 on_update(batch)
-            if batch["counts"]["queued"] or batch["counts"]["running"]:
-                continue
-            over_since = over_since or time.monotonic()
-            kept = batch["keep_best"] is None or batch["best_kept_at"]
-            if kept or time.monotonic() - over_since > _PATIENCE:  # without a sweeper nobody chooses
-                break
+        give_up_at = time.monotonic() + _CHOOSING  # without a sweeper nobody chooses
+        while batch["keep_best"] and not batch["best_kept_at"] and time.monotonic() < give_up_at:
+            time.sleep(0.5)
+            batch = self.batch(batch_id)
         return batch
+
+    def events(
+        self, job_id: str | None = None, *, batch_id: str | None = None, after: str | None = None
+    ) -> Iterator[Event]:
+        """What becomes of a job, of a batch's jobs, or of all yours, while it happens; of the first two, to their end.
+
+        A job's events are told from the first one on, others from now on; with ``after``, an event's id, from there on.
+        A connection that breaks is made again, and no change of state is missed or told twice.
+        """
+        return every_event(self._api, _path(job_id) if job_id else _batch_path(batch_id) if batch_id else "/v1", after)
 
     def image(self, image: dict[str, Any]) -> bytes:
         """The bytes of one of a job's ``images``. Raises DamagedPicture when they are not those of its sha256."""
@@ -169,35 +173,18 @@ class Kiln:
 
     def ready(self) -> dict[str, Any]:
         """What /readyz says, whether or not it is ready."""
-        return _object(self._api.call("GET", "/readyz", accept=(503,)))
-
-    def _follow(self, path: str, timeout: float | None) -> Iterator[dict[str, Any]]:
-        """What stands there, again and again, until the time is up. An API that is away for a while is waited for."""
-        start, answer = time.monotonic(), self._api.call("GET", path)
-        patient = Retrying(
-            retry=retry_if_exception_type(Unreachable),
-            stop=stop_after_delay(_PATIENCE),
-            wait=wait_fixed(1),
-            reraise=True,
-        )
-        while True:
-            yield _object(answer)
-            waited = time.monotonic() - start
-            if timeout is not None and waited >= timeout:
-                return
-            time.sleep(pause_between_polls(waited, retry_after(answer), timeout))
-            answer = patient(self._api.call, "GET", path)
+        return answered_object(self._api.call("GET", "/readyz", accept=(503,)))
 
     def _read(self, path: str) -> dict[str, Any]:
-        return _object(self._api.call("GET", path))
+        return answered_object(self._api.call("GET", path))
 
     def _create(self, path: str, body: dict[str, Any]) -> Job:
-        return _object(self._api.call("POST", path, body=body, headers=_once()))
+        return answered_object(self._api.call("POST", path, body=body, headers=_once()))
 
     def _pages(self, path: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         params = {name: value for name, value in wanted.items() if value is not None}
         while True:
-            page = _object(self._api.call("GET", path, params=params))
+            page = answered_object(self._api.call("GET", path, params=params))
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -209,25 +196,9 @@ def _once() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid.uuid4())}
 
 
-def pause_between_polls(waited: float, asked: float | None, timeout: float | None) -> float:
-    """Seconds: a twentieth of those waited so far (0.1 to 2), what the API asked for, or what the timeout leaves."""
-    pause = max(min(waited / 20, 2.0), 0.1, asked or 0.0)
-    return pause if timeout is None else min(pause, timeout - waited)
-
-
 def _path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
 def _batch_path(batch_id: str) -> str:
     return f"/v1/batches/{quote(batch_id, safe='')}"
-
-
-def _object(answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        data = answer.json()
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise Unreachable(f"What answers at {answer.url.copy_with(query=None)} is not Kiln; is this the right address?")
-    return data

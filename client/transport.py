@@ -13,6 +13,7 @@ from client.errors import ConnectionCut, KilnApiError, Unreachable
 from common.errors import FieldError
 
 ATTEMPTS = 4
+PATIENCE, CONNECT_PATIENCE = 60.0, 5.0  # seconds
 LONGEST_PAUSE = 10.0  # seconds between two attempts, whatever Retry-After says
 
 
@@ -22,7 +23,7 @@ class Transport:
     def __init__(self, base_url: str, api_key: str | None) -> None:
         self.base_url = base_url
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        timeout = httpx2.Timeout(60, connect=5)
+        timeout = httpx2.Timeout(PATIENCE, connect=CONNECT_PATIENCE)
         self._http = httpx2.Client(
             base_url=base_url, headers=headers, timeout=timeout, trust_env=not is_loopback(base_url)
         )
@@ -31,10 +32,16 @@ class Transport:
         self._http.close()
 
     @contextmanager
-    def lines(self, path: str) -> Iterator[Iterator[str]]:
-        """The lines of an answer as they come. Raises as call() does, also in the middle; repeats nothing."""
+    def lines(
+        self, path: str, *, headers: dict[str, str] | None = None, silence: float = PATIENCE
+    ) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come. Raises as call() does, also in the middle; repeats nothing.
+
+        ``silence``: seconds without a byte, after which the connection counts as broken.
+        """
         try:
-            with self._http.stream("GET", path) as answer:
+            timeout = httpx2.Timeout(PATIENCE, connect=CONNECT_PATIENCE, read=silence)
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise api_error(answer)
@@ -93,6 +100,17 @@ def api_error(answer: httpx2.Response) -> KilnApiError:
         code, errors = "unexpected_answer", ()
     final = answer.headers.get("x-should-retry") == "false"
     return KilnApiError(answer.status_code, code, detail, errors, None if final else retry_after(answer))
+
+
+def answered_object(answer: httpx2.Response) -> dict[str, Any]:
+    """The JSON object that was answered. Raises Unreachable: whatever else answers there is not Kiln."""
+    try:
+        data = answer.json()
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise Unreachable(f"What answers at {answer.url.copy_with(query=None)} is not Kiln; is this the right address?")
+    return data
 
 
 def retry_after(answer: httpx2.Response) -> float | None:

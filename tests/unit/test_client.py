@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from client.address import find_api, is_loopback
-from client.api import pause_between_polls
 from client.errors import InvalidUse
+from client.follow import pause_between_polls
 from client.transport import api_error
 
 PROBLEM = {
