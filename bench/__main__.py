@@ -33,6 +33,7 @@ ROWS = (
     "scale",
     "pinned",
     "memory",
+    "preview",
     "night",
     "gpu",
 )
