@@ -4,6 +4,8 @@ from typing import Any
 
 import schemathesis
 
+from tests.api import ends as ends
+
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:

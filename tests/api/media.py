@@ -6,6 +6,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from tests.api import ends as ends
+
 texts = st.text(max_size=20)
 values = st.one_of(texts, st.integers(), st.floats(), st.booleans(), st.none(), st.lists(texts, max_size=2))
 fields = st.sampled_from(["prompt", "style", "seed", "num_images", "custom_id", "lane", "metadata"])

@@ -123,7 +123,7 @@ def test_nothing_is_lost_or_told_twice_over_restarts_of_the_api(api: Api, tmp_pa
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        for _ in range(3):
+        for _ in range(2):
             with (
                 running_api(api.settings, tmp_path / "api.log") as url,
                 server(url, api.settings) as restarted,
@@ -145,7 +145,7 @@ def test_the_api_stops_at_once_though_streams_are_open(api: Api, log: Path) -> N
     job = api.post("/v1/jobs", json={"prompt": "a"}).json()["id"]
     port = free_port()
     with running(["api", "--port", str(port)], environment(api.settings), log) as process:
-        wait_for("API", lambda: httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200)
+        wait_for("API", lambda: httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200, seconds=120)
         with (
             server(f"http://127.0.0.1:{port}", api.settings) as stopping,
             listening(stopping, f"/v1/jobs/{job}/events") as one,
@@ -222,7 +222,17 @@ def test_without_the_broker_all_changes_are_told_all_the_same(api: Api, log: Pat
     assert told[-1].event == "succeeded"
 
 
+def test_a_bad_place_is_refused_by_name(api: Api) -> None:
+    for query in ("last_event_id=-1", "last_event_id=x", f"last_event_id={2**63}", "follow=perhaps"):
+        refused = api.get(f"/v1/events?{query}")
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == f"/{query.partition('=')[0]}"
+    refused = api.get("/v1/events", headers={"Last-Event-ID": "x"})
+    assert refused.json()["errors"][0]["pointer"] == "/Last-Event-ID"
+
+
 def test_nobody_hears_of_another_owners_jobs(api: Api, tmp_path: Path) -> None:
+    """The last one: keys that were made once are asked for from then on."""
     with (
         running_api(api.settings, tmp_path / "api.log") as url,
         server(url, api.settings, "annabel") as ann,
@@ -245,15 +255,6 @@ def test_nobody_hears_of_another_owners_jobs(api: Api, tmp_path: Path) -> None:
             bob.post(f"/v1/jobs/{own}/cancel")
             told = listener.next()
         assert (told.event, told.data["job_id"]) == ("canceled", own)
-
-
-def test_a_bad_place_is_refused_by_name(api: Api) -> None:
-    for query in ("last_event_id=-1", "last_event_id=x", f"last_event_id={2**63}", "follow=perhaps"):
-        refused = api.get(f"/v1/events?{query}")
-        assert refused.status_code == 422
-        assert refused.json()["errors"][0]["pointer"] == f"/{query.partition('=')[0]}"
-    refused = api.get("/v1/events", headers={"Last-Event-ID": "x"})
-    assert refused.json()["errors"][0]["pointer"] == "/Last-Event-ID"
 
 
 def finished(api: Api) -> str:

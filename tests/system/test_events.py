@@ -12,7 +12,7 @@ from tests.deployment import Kiln
 
 
 def test_a_job_is_seen_waiting_starting_developing_and_done(served: Kiln) -> None:
-    told, end = watch(served, num_inference_steps=120, lane="interactive")
+    told, end = watch(served, num_inference_steps=60, lane="interactive")
     kinds = [event for event, _ in told]
     order = ["queued", "running", "stage", "progress", "preview", "image", "succeeded"]
     assert set(kinds) == set(order)
@@ -21,7 +21,7 @@ def test_a_job_is_seen_waiting_starting_developing_and_done(served: Kiln) -> Non
 
     done = [data["progress"]["done"] for event, data in told if event == "progress"]
     assert done == sorted(done)
-    assert done[-1] == 120
+    assert done[-1] == 60
     kind, _, picture = next(data for event, data in told if event == "preview")["image"].partition(",")
     assert kind == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (32, 32)
@@ -30,7 +30,7 @@ def test_a_job_is_seen_waiting_starting_developing_and_done(served: Kiln) -> Non
 
 
 def test_of_a_batch_lanes_job_no_previews_are_made(served: Kiln) -> None:
-    told, _ = watch(served, num_inference_steps=60, lane="batch")
+    told, _ = watch(served, num_inference_steps=20, lane="batch")
     kinds = {event for event, _ in told}
     assert "progress" in kinds
     assert "preview" not in kinds
