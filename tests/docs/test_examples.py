@@ -55,8 +55,8 @@ def test_the_evening_s_forty_prompts_become_pictures_and_a_report(served: Kiln, 
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     script = example("sh", EVENING)
     told = run(["bash", "-euo", "pipefail", "-c", script], tmp_path, KILN_API_URL=served.url, PATH=path)
-    assert "80 jobs, 80 pictures, 320 evaluations" in told
-    assert "completed: 80 succeeded" in told
+    assert "40 jobs, 40 pictures, 80 evaluations" in told
+    assert "completed: 40 succeeded" in told
     assert "To run again" not in (tmp_path / "morning.html").read_text(encoding="utf-8")
     assert "40 saved, 0 were there already" in told
     assert "0 saved, 40 were there already" in told
