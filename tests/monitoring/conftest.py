@@ -44,7 +44,8 @@ class Story:
 def story(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Sweeper and worker are given the same port, as on one machine they are: each finds its own."""
     logs = tmp_path_factory.mktemp("monitoring")
-    settings = changed(module_settings, sweep_seconds=0.3, metrics_port=free_port())
+    # Without checkpoints: on a slow machine the second attempt would go on where the first one was
+    settings = changed(module_settings, sweep_seconds=0.3, metrics_port=free_port(), checkpoint_seconds=3600)
     faulty = environment(settings) | {"KILN_FAULT": "score:raise"}
     with running_kiln(settings, logs) as kiln, running(["worker"], faulty, logs / "worker.log"):
         wait_for("ready worker", kiln.ready_workers, seconds=240)
