@@ -33,7 +33,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def find_api(given: str | None) -> str:
+def find_api(given: str | None = None) -> str:
     """The API's base URL without a trailing slash; raises InvalidUse when it is not an http URL."""
     url = given or os.environ.get("KILN_API_URL") or read_run(home()).get("api") or DEFAULT_API_URL
     parts = urlsplit(str(url))

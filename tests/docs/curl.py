@@ -1,4 +1,4 @@
-"""The curl that the README's example needs, for machines without one: -s -L -H -d -o and a URL."""
+"""The curl that the README's example needs, for machines without one: -s -N -L -H -d -o and a URL."""
 
 import argparse
 from pathlib import Path
@@ -7,10 +7,11 @@ import httpx2
 
 parser = argparse.ArgumentParser()
 parser.add_argument("-s", action="store_true")
+parser.add_argument("-N", action="store_true")
 parser.add_argument("-L", action="store_true")
 parser.add_argument("-H", action="append", default=[])
 parser.add_argument("-d")
-parser.add_argument("-o", type=Path, required=True)
+parser.add_argument("-o", type=Path, default=Path("/dev/stdout"))
 parser.add_argument("url")
 given = parser.parse_args()
 headers = dict(header.split(": ", 1) for header in given.H)

@@ -16,10 +16,11 @@ README = Path(__file__).parents[2] / "README.md"
 EVENING = README.with_name("docs") / "evening.md"
 
 
-def example(language: str, page: Path = README) -> str:
-    """The page's tested block of this language."""
-    found = re.findall(rf"<!-- tested: [^>]*-->\n```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    assert len(found) == 1, f"{page.name} has {len(found)} tested examples in {language}"
+def example(language: str, page: Path = README, *, of: str = "") -> str:
+    """The page's tested block of this language, in which ``of`` is named."""
+    blocks = re.findall(rf"<!-- tested: [^>]*-->\n```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    found = [block for block in blocks if of in block]
+    assert len(found) == 1, f"{page.name} has {len(found)} tested examples of {of} in {language}"
     return str(found[0])
 
 
@@ -40,14 +41,21 @@ def test_the_curl_example_fetches_a_picture(served: Kiln, tmp_path: Path) -> Non
         stand_in.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("curl.py")}" "$@"\n')
         stand_in.chmod(0o755)
         path = f"{stand_in.parent}:{path}"
-    run(["bash", "-euo", "pipefail", "-c", example("sh")], tmp_path, API=served.url, PATH=path)
+    told = run(["bash", "-euo", "pipefail", "-c", example("sh")], tmp_path, API=served.url, PATH=path)
+    assert "event: succeeded" in told
     assert Image.open(tmp_path / "apple.png").size == (256, 256)
 
 
 def test_the_python_example_keeps_the_best_picture(served: Kiln, tmp_path: Path) -> None:
-    told = run([sys.executable, "-c", example("python")], tmp_path, KILN_API_URL=served.url)
+    told = run([sys.executable, "-c", example("python", of="Kiln()")], tmp_path, KILN_API_URL=served.url)
     assert Image.open(tmp_path / "unicorn.png").size == (256, 256)
     assert "comic book panel of an astronaut riding a unicorn" in told
+
+
+def test_the_example_of_openai_s_client_paints_a_picture(served: Kiln, tmp_path: Path) -> None:
+    told = run([sys.executable, "-c", example("python", of="OpenAI(")], tmp_path, KILN_API_URL=served.url)
+    assert Image.open(tmp_path / "house.png").size == (256, 256)
+    assert "a house in the snow" in told
 
 
 @pytest.mark.timeout(660)
