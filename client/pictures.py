@@ -57,8 +57,8 @@ def save_picture(content: bytes, image: dict[str, Any], job: dict[str, Any], tar
 
 
 def kept(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The job's pictures without those that keep_best dropped, which have no bytes."""
-    return [image for image in job["images"] if image.get("sha256")]
+    """The job's pictures without those that keep_best dropped: a batch's had bytes, and keep the hash of them."""
+    return [image for image in job["images"] if image["url"]]
 
 
 def suffix_of(image: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from common.names import slug
 
 
 def image(index: int, sha256: str | None = "00") -> dict[str, Any]:
-    return {"index": index, "content_type": "image/png", "sha256": sha256}
+    return {"index": index, "content_type": "image/png", "sha256": sha256, "url": sha256 and "http://x"}
 
 
 def job(*images: dict[str, Any]) -> dict[str, Any]:
