@@ -174,7 +174,7 @@ def running_rig(
 
 
 def _hasty() -> dict[str, float]:
-    lease = LEASE_SECONDS * slowness()
+    lease = LEASE_SECONDS * min(slowness(), 4)
     return {
         "lease_seconds": lease,
         "heartbeat_seconds": lease / 6,
