@@ -27,6 +27,7 @@ from common.jobs.deliveries import (
 )
 from common.jobs.files import delete_file, forget_files, keep_file, read_file
 from common.jobs.keys import Scope, any_key, create_key, find_key, note_use
+from common.jobs.log import Fence, Tail, Watch, count_unfinished, read_events, read_on
 from common.jobs.outlook import depth, outlook
 from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
@@ -86,11 +87,15 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     assert found is not None
     assert found.matches(key)
 
+    tail, _ = read_on(api, Tail())  # who writes is seen by this role too
+    assert tail.fence == Fence(0, frozenset())
     canceled, doomed, waiting = (submit(api) for _ in range(3))
     assert submit(api, idempotency_key="k") == submit(api, idempotency_key="k")
     cancel_job(api, "ann", canceled)
     assert delete_job(api, "ann", canceled) == []
     unheard(api, waiting)
+    assert len(read_events(api, Watch("ann"), 0, None)) == 3  # the canceled one's went with it
+    assert count_unfinished(api, Watch("ann", job_id=waiting)) == 1
     job = get_job(api, "ann", waiting)
     assert job is not None
     outlook(api, job, alive_seconds=60)
