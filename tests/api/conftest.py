@@ -98,7 +98,7 @@ def calls(
 
     Streams are asked for what there is by now.
     """
-    paths = httpx2.get(f"{api.base_url}/openapi.json").json()["paths"]
+    paths = httpx2.get(f"{api.base_url}/openapi.json", timeout=60).json()["paths"]
     ids = {"job_id": job_id, "image_id": image_id, "batch_id": batch_id, "file_id": file_id, "model_id": "demo"}
     ids["delivery_id"] = delivery_id
     asked = {path: path.format(**ids) + ("?follow=false" if path.endswith("/events") else "") for path in paths}
