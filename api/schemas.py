@@ -132,6 +132,14 @@ class Image(BaseModel):
     clip_score: float = Field(description="100 * max(cos(image, prompt), 0), against the user's own prompt")
 
 
+class Exhibit(Image):
+    """One picture of the gallery, with what its job asked for."""
+
+    prompt: str
+    style: str
+    batch_id: str | None
+
+
 class Progress(BaseModel):
     """U-Net evaluations done and in all."""
 

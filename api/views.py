@@ -8,6 +8,7 @@ from uuid import UUID
 from api import orders, schemas
 from common.ids import show_id
 from common.jobs.deliveries import Delivery
+from common.jobs.gallery import Exhibit
 from common.jobs.outlook import Outlook
 from common.jobs.read import Image, Job
 from common.jobs.state import Lane, Stage, Status
@@ -73,6 +74,13 @@ def show_image(image: Image, *, objects: Objects, url_seconds: int) -> schemas.I
         sha256=image.sha256,
         clip_score=round(image.clip_score, 2),
     )
+
+
+def show_exhibit(exhibit: Exhibit, *, objects: Objects, url_seconds: int) -> schemas.Exhibit:
+    """The picture as the gallery shows it."""
+    image = show_image(exhibit.image, objects=objects, url_seconds=url_seconds)
+    batch_id = _show_optional("batch", exhibit.batch_id)
+    return schemas.Exhibit(**image.model_dump(), prompt=exhibit.prompt, style=exhibit.style, batch_id=batch_id)
 
 
 def show_batch(batch: Batch, *, base_url: str) -> orders.Batch:

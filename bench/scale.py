@@ -20,7 +20,8 @@ from api.report import stream_csv
 from bench.contract import SIZES, mix
 from bench.result import Result, at_most, percentile, ratios, told
 from common.db import make_engine, reading
-from common.jobs.read import Job, list_ended, list_images, list_jobs
+from common.jobs.gallery import Filter, list_images
+from common.jobs.read import Job, list_ended, list_jobs
 from common.jobs.state import Status
 from common.jobs.tables import batches, jobs
 from common.jobs.tally import get_batch, list_batches
@@ -89,10 +90,10 @@ def _questions(engine: Engine) -> dict[str, Callable[[], object]]:
         "list of failed jobs": partial(ask, status=Status.FAILED),
         "list of the jobs of a batch": partial(ask, batch_id=newest),
         "list of pictures, newest first": partial(
-            list_images, engine, OWNER, min_clip_score=None, best_first=False, after=None, limit=PAGE
+            list_images, engine, OWNER, Filter(), best_first=False, after=None, limit=PAGE
         ),
         "list of pictures, best first": partial(
-            list_images, engine, OWNER, min_clip_score=None, best_first=True, after=None, limit=PAGE
+            list_images, engine, OWNER, Filter(), best_first=True, after=None, limit=PAGE
         ),
         f"list of batches of {BATCH:,}": partial(list_batches, engine, OWNER, after=None, limit=1, alive_seconds=60),
         f"status of a batch of {BATCH:,}": partial(get_batch, engine, OWNER, newest, alive_seconds=60),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, select, tuple_
+from sqlalchemy import Engine, Row, select
 from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
 from common.db import reading
@@ -118,7 +118,7 @@ def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:
     statement = select(images).join(jobs).where(images.c.id == image_id, jobs.c.owner == owner)
     with reading(engine) as connection:
         row = connection.execute(statement).one_or_none()
-    return _as_image(row) if row else None
+    return as_image(row) if row else None
 
 
 def kept_images(engine: Engine, job_ids: Collection[UUID]) -> dict[UUID, list[Image]]:
@@ -127,26 +127,8 @@ def kept_images(engine: Engine, job_ids: Collection[UUID]) -> dict[UUID, list[Im
     found: dict[UUID, list[Image]] = {}
     with reading(engine) as connection:
         for row in connection.execute(wanted):
-            found.setdefault(row.job_id, []).append(_as_image(row))
+            found.setdefault(row.job_id, []).append(as_image(row))
     return found
-
-
-def list_images(
-    engine: Engine, owner: str, *, min_clip_score: float | None, best_first: bool, after: UUID | None, limit: int
-) -> tuple[list[Image], bool]:
-    """The owner's kept pictures, newest or best first; and whether there are more."""
-    wanted = (jobs.c.owner == owner) & images.c.kept
-    if min_clip_score is not None:
-        wanted &= images.c.clip_score >= min_clip_score
-    order: list[ColumnElement[Any]] = [images.c.id.desc()]
-    if best_first:
-        order.insert(0, images.c.clip_score.desc())
-    if after is not None:
-        wanted &= _beyond(after, best_first, owner)
-    statement = select(images).join(jobs).where(wanted).order_by(*order).limit(limit + 1)
-    with reading(engine) as connection:
-        found = [_as_image(row) for row in connection.execute(statement)]
-    return found[:limit], len(found) > limit
 
 
 def _select_jobs(
@@ -160,7 +142,7 @@ def _select_jobs(
             if done
             else []
         )
-    return [_as_job(row, [_as_image(picture) for picture in pictures if picture.job_id == row.id]) for row in rows]
+    return [_as_job(row, [as_image(picture) for picture in pictures if picture.job_id == row.id]) for row in rows]
 
 
 def _as_job(row: Row[Any], pictures: Sequence[Image]) -> Job:
@@ -169,14 +151,6 @@ def _as_job(row: Row[Any], pictures: Sequence[Image]) -> Job:
     return Job(spec=JobSpec.from_json(row.spec), images=tuple(pictures), **values)
 
 
-def _as_image(row: Row[Any]) -> Image:
+def as_image(row: Row[Any]) -> Image:
+    """A row that has the columns of images, among others."""
     return Image(**{name: row._mapping[name] for name in Image.__dataclass_fields__})
-
-
-def _beyond(after: UUID, best_first: bool, owner: str) -> ColumnElement[bool]:
-    """Past the picture ``after`` in the list's order; past everything, where its score is not the owner's to know."""
-    if not best_first:
-        return images.c.id < after
-    own = (images.c.id == after) & (jobs.c.owner == owner)
-    score = select(images.c.clip_score).join_from(images, jobs).where(own).correlate(None).scalar_subquery()
-    return tuple_(images.c.clip_score, images.c.id) < tuple_(score, after)

@@ -10,8 +10,9 @@ from common.db import transaction
 from common.errors import LeaseLost, NumericalError, StorageError
 from common.jobs import lease
 from common.jobs.claim import Claim
+from common.jobs.gallery import Filter, list_images
 from common.jobs.owner import cancel_job, delete_job
-from common.jobs.read import Job, get_image, get_job, list_images
+from common.jobs.read import Job, get_image, get_job
 from common.jobs.spec import JobSpec
 from common.jobs.state import TERMINAL, TRANSITIONS, Stage, Status
 from common.jobs.sweep import expire_overdue, return_expired
@@ -84,7 +85,7 @@ def test_another_owner_can_neither_see_nor_cancel_nor_delete(engine: Engine) -> 
     assert get_job(engine, "bob", taken.job_id) is None
     assert delete_job(engine, "bob", taken.job_id) is None
     assert get_image(engine, "bob", read(engine, taken).images[0].id) is None
-    assert list_images(engine, "bob", min_clip_score=None, best_first=False, after=None, limit=5) == ([], False)
+    assert list_images(engine, "bob", Filter(), best_first=False, after=None, limit=5) == ([], False)
 
 
 def test_deleting_a_finished_job_names_its_objects(engine: Engine) -> None:
