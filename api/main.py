@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import batches, catalog, errors, events, health, images, jobs, outcome, webhooks
+from api import batches, catalog, errors, events, health, images, jobs, outcome, page, webhooks
 from api.compat import files, generate
 from api.kiln import Kiln, connect
 from api.middleware import Envelope
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, longer=longer)
     for part in (jobs, batches, outcome, images, events, webhooks, generate, files, catalog, health):
         app.include_router(part.router)
+    page.install(app, settings)
     return app
 
 
