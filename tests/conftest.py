@@ -16,9 +16,20 @@ from psycopg import sql
 
 from common.local.services import Services, running_services
 from common.settings import Settings
+from tests.browser.chromium import NAMES, find_chromium
 from tests.deployment import Kiln, running_kiln
 
 _numbers = itertools.count(1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out for want of a browser, where it would have been run."""
+    browser = Path(__file__).parent / "browser"
+    asked = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
+    if find_chromium() is None and any(path == browser or path in browser.parents for path in asked):
+        terminalreporter.write_line(
+            f"Left out: tests/browser, for none of {', '.join(NAMES)} is on PATH (Debian: apt-get install chromium)"
+        )
 
 
 @pytest.fixture(scope="session")
