@@ -4,8 +4,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import Browser, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -24,8 +26,12 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def running_chromium() -> Iterator[Browser]:
+def running_chromium() -> Iterator["Browser"]:
     """A browser during the block. Raises RuntimeError where there is none."""
+    from playwright.sync_api import (
+        sync_playwright,  # every run of pytest asks whether there is a Chromium; few need this
+    )
+
     path = find_chromium()
     if path is None:
         raise RuntimeError(f"none of {', '.join(NAMES)} is on PATH")
