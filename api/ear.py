@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -43,8 +42,7 @@ class Ear:
     async def close(self) -> None:
         if self._task:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=1)  # a broker that is away does not hear that we leave
 
     async def _serve(self) -> None:
         while self._wanted:
