@@ -39,7 +39,17 @@ class Begin:
     hub: Hub
     request: Request
     after: int | None
+    newest: int  # the log's last event when the stream was asked for
     follow: bool
+
+    def place(self, watch: Watch) -> int:
+        """Behind which event: where the client was, or where a new stream begins, a job's with its first one.
+
+        In a database that was restored there may be no such event yet.
+        """
+        if self.after is not None:
+            return min(self.after, self.newest)
+        return 0 if watch.job_id else self.newest
 
 
 async def _begin(
@@ -51,7 +61,9 @@ async def _begin(
     ] = None,
     follow: Annotated[bool, Query(description="false: what there is by now, without waiting for more")] = True,
 ) -> Begin:
-    return Begin(kiln.hub, request, last_event_id if resumed is None else resumed, follow)
+    after = last_event_id if resumed is None else resumed
+    # Before the answer begins: whoever has its head is told of all that happens from then on
+    return Begin(kiln.hub, request, after, await kiln.hub.newest(), follow)
 
 
 BeginDep = Annotated[Begin, Depends(_begin)]
@@ -97,7 +109,7 @@ async def _follow(watch: Watch, begin: Begin) -> AsyncIterator[ServerSentEvent]:
     hub, looked_at = begin.hub, time.monotonic()
     try:
         with hub.subscribed(watch) as stream:
-            await hub.find_place(stream, begin.after)
+            await hub.begin(stream, begin.place(watch))
             left = await _unfinished(hub, watch)
             while not stream.closed:
                 if stream.behind or not left:

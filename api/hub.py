@@ -74,13 +74,14 @@ class Hub:
                 del self._streams[key]
             self._woken.set()
 
-    async def find_place(self, stream: Stream, after: int | None) -> None:
-        """Put a stream where its client was, or where a new one begins: a job's with its first event, others now."""
-        if after is not None:  # in a database that was restored there may be no such id yet
-            stream.position = min(after, await self._ask(newest_event, self._engine))
+    async def newest(self) -> int:
+        """The id of the log's last event."""
+        return await self._ask(newest_event, self._engine)
+
+    async def begin(self, stream: Stream, place: int) -> None:
+        """Let the stream go on behind the event ``place``, as soon as it is known how far the log can be read."""
+        stream.position = place
         await self._known.wait()
-        if after is None and stream.watch.job_id is None:
-            stream.position = self._tail.end or 0
 
     async def read(self, stream: Stream, *, finished: bool) -> Sequence[Frame]:
         """The next of what is in the log behind the stream's position; () where there is no more.
