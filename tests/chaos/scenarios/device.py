@@ -47,8 +47,9 @@ def harms(rig: Rig, rounds: int) -> None:
 def work_off(rig: Rig, crew: list[Painter]) -> None:
     """Wait until all jobs are over, with one worker alive."""
     until = time.monotonic() + SECONDS * slowness()
-    while rig.count("queued") + rig.count("running"):
-        assert time.monotonic() < until, rig.states()
+    # Both of one moment: counted one after the other, a job that goes back meanwhile is in neither
+    while (states := rig.states())["queued"] or states["running"]:
+        assert time.monotonic() < until, states
         if not crew or crew[-1].exit_code is not None:
             crew.append(rig.start(seats=SEATS))
         time.sleep(0.1)
