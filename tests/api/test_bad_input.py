@@ -43,7 +43,7 @@ def with_field(name: str, value: object) -> dict[str, Any]:
         (with_field("keep_best", 2), "/keep_best", "from 1 to 1"),
         (with_field("priority", 1001), "/priority", "from -1000 to 1000"),
         (with_field("deadline", "2001-01-01T00:00:00Z"), "/deadline", "in the future"),
-        (with_field("deadline", "2101-01-01T00:00:00"), "/deadline", "timezone"),
+        (with_field("deadline", "2101-01-01T00:00:00"), "/deadline", "offset"),
         (with_field("not_before", "0001-01-01T00:00:00+14:00"), "/not_before", "years 1 to 9999"),
         (with_field("deadline", "9999-12-31T23:59:59-14:00"), "/deadline", "years 1 to 9999"),
         (with_field("metadata", {str(n): "x" for n in range(17)}), "/metadata", "at most 16 pairs"),

@@ -170,7 +170,8 @@ def test_what_defaults_tell_is_what_a_job_gets(api: Api) -> None:
     told = api.get("/v1/defaults").json()
     job = api.post("/v1/jobs", json={"prompt": told.pop("prompt")}).json()
     # The row keeps neither that a seed or a start was left open, nor whether an equal job's pictures would do
-    got = job["input"] | {"metadata": job["metadata"], "seed": None, "not_before": None, "reuse": True}
+    got = job["input"] | {name: job[name] for name in ("metadata", "webhook")}
+    got |= {"seed": None, "not_before": None, "reuse": True}
     assert told == {name: got[name] for name in told}
 
 
