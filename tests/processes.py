@@ -20,8 +20,10 @@ def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30) -> 
 
     ``seconds`` are a quiet machine's: see slowness().
     """
-    began, seen = time.monotonic(), None  # type: float, object
-    while (waited := time.monotonic() - began) < seconds * slowness():
+    began = time.monotonic()
+    while True:
+        late = time.monotonic() - began > seconds * slowness()  # asked before the last look, not after it
+        seen: object
         try:
             seen = check()
         except (OSError, httpx2.HTTPError) as error:
@@ -29,8 +31,9 @@ def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30) -> 
         else:
             if seen:
                 return
+        if late:
+            raise AssertionError(f"no {what} within {time.monotonic() - began:.0f} s; last seen: {seen!r}")
         time.sleep(0.05)
-    raise AssertionError(f"no {what} within {waited:.0f} s; last seen: {seen!r}")
 
 
 def slowness() -> float:
