@@ -109,7 +109,7 @@ async def _follow(watch: Watch, begin: Begin) -> AsyncIterator[ServerSentEvent]:
     hub, looked_at = begin.hub, time.monotonic()
     try:
         with hub.subscribed(watch) as stream:
-            await hub.begin(stream, begin.place(watch))
+            await hub.admit(stream, begin.place(watch))
             left = await _unfinished(hub, watch)
             while not stream.closed:
                 if stream.behind or not left:

@@ -78,7 +78,7 @@ class Hub:
         """The id of the log's last event."""
         return await self._ask(newest_event, self._engine)
 
-    async def begin(self, stream: Stream, place: int) -> None:
+    async def admit(self, stream: Stream, place: int) -> None:
         """Let the stream go on behind the event ``place``, as soon as it is known how far the log can be read."""
         stream.position = place
         await self._known.wait()
