@@ -1,4 +1,4 @@
-"""One Chromium for all tests of a process, and pages whose errors and refused loads fail the test that made them."""
+"""One Chromium for all tests of this folder, and pages whose errors and refused loads fail the test that made them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +23,7 @@ document.addEventListener("securitypolicyviolation", event =>
 Opener = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # no longer: Playwright keeps an event loop running in the thread of the tests
 def browser() -> Iterator[Browser]:
     with running_chromium() as running:
         yield running
