@@ -1,17 +1,15 @@
 """When a worker stops claiming because too much failed, what does not count, and how it begins again."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from common.errors import InvalidRequest, KilnError, NumericalError, StorageError
 from common.jobs.read import list_jobs
 from common.jobs.workers import list_workers
-from common.objects import Objects
 from tests.jobs.make import let_pauses_pass, submit
-from tests.processes import changed
 from worker.breaker import FIRST_PAUSE, LONGEST_PAUSE, TOO_MANY, Breaker
 from worker.heartbeat import Heartbeat
 from worker.tasks import work
@@ -100,15 +98,15 @@ def test_the_pause_grows_with_each_try_that_fails_but_not_without_end(breaker: B
     assert pauses == [FIRST_PAUSE, 60, 120, 240, LONGEST_PAUSE, LONGEST_PAUSE]
 
 
-def test_a_worker_that_cannot_store_leaves_the_rest_of_the_queue_alone_until_it_can(
+def test_a_worker_that_cannot_paint_leaves_the_rest_of_the_queue_alone_until_it_can(
     workshop: Workshop, clock: Clock
 ) -> None:
     workshop.breaker = Breaker(clock)
     heartbeat = Heartbeat(workshop)
     for _ in range(TOO_MANY + 2):
         submit(workshop.engine)
-    storage = workshop.objects
-    workshop.objects = Objects.from_settings(changed(workshop.settings, s3_secret_key=SecretStr("wrong")))
+    well = dict(workshop.models)
+    workshop.models.update({name: replace(model, text_encoder=break_down) for name, model in well.items()})
 
     with capture_logs() as logs:
         work(workshop)
@@ -121,13 +119,17 @@ def test_a_worker_that_cannot_store_leaves_the_rest_of_the_queue_alone_until_it_
     let_pauses_pass(workshop.engine)
     work(workshop)
     assert attempts(workshop) == [0] * 2 + [1] * TOO_MANY, "nor are they before the pause is over"
-    workshop.objects = storage
+    workshop.models.update(well)
     clock.now += FIRST_PAUSE
     work(workshop)
 
     assert {job.status for job in list_jobs(workshop.engine, "ann", limit=10)[0]} == {"succeeded"}
     heartbeat.say("ready")
     assert entry(workshop) == ("ready", "")
+
+
+def break_down(*_: object) -> None:
+    raise RuntimeError("the device is not well")
 
 
 def attempts(workshop: Workshop) -> list[int]:
