@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from client.api import Kiln
-from client.progress import batch_line
+from client.watch import batch_line
 from common.db import transaction
 from common.errors import NumericalError
 from common.jobs import lease

@@ -163,10 +163,10 @@ def test_an_outcome_waits_for_a_database_that_is_away(workshop: Workshop, servic
     taken = claimed(workshop.engine)
     settling = threading.Thread(target=settle, args=(taken, outcome, workshop))
 
-    with counted_connects(workshop.engine) as connects:
+    with counted_errors(workshop.engine) as errors:
         with database_away(workshop.engine, services):
             settling.start()
-            wait_for("second attempt", lambda: len(connects) > 1)
+            wait_for("second attempt", lambda: len(errors) > 1)
             assert settling.is_alive()
         settling.join(timeout=20)
 
@@ -191,15 +191,15 @@ def counted_writes(engine: Engine) -> Iterator[list[str]]:
 
 
 @contextmanager
-def counted_connects(engine: Engine) -> Iterator[list[object]]:
-    """The connections that were asked for in the block."""
+def counted_errors(engine: Engine) -> Iterator[list[object]]:
+    """What went wrong with the database in the block."""
     seen: list[object] = []
 
-    def note(*arguments: object) -> None:
-        seen.append(arguments)
+    def note(context: object) -> None:
+        seen.append(context)
 
-    event.listen(engine, "do_connect", note, insert=True)  # ours ends the search for who connects
+    event.listen(engine, "handle_error", note)
     try:
         yield seen
     finally:
-        event.remove(engine, "do_connect", note)
+        event.remove(engine, "handle_error", note)
