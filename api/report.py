@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -44,11 +44,13 @@ def stream_html(batch: Batch, jobs: Jobs, objects: Objects) -> Iterator[str]:
     figures = count(jobs())
     cells, most = len(figures.cells), max(figures.cells.values(), default=0)
     per_cell = max(1, MAX_PICTURES // max(1, cells))
+    counts = [(status.value, batch.counts[status]) for status in ORDER if batch.counts.get(status)]
     yield from TEMPLATES.get_template("report.html").generate(
         batch=batch,
         id=show_id("batch", batch.id),
         told=_tell(batch, figures),
-        counts=[(status.value, batch.counts[status]) for status in ORDER if batch.counts.get(status)],
+        counts=counts,
+        bar=_bar(counts),
         figures=figures,
         spent=duration,
         tables=[plot(figures, axis) for axis in AXES if axis == "prompt" or len(figures.scores[axis]) > 1]
@@ -60,6 +62,17 @@ def stream_html(batch: Batch, jobs: Jobs, objects: Objects) -> Iterator[str]:
         rows=_rows(jobs(), objects, per_cell),
         rerun=sum(failure.jobs for failure in figures.failures.values()) - figures.retried,
     )
+
+
+def _bar(counts: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """A part of a bar for each state, as long as it has jobs; a hundredth at least, to be seen at all."""
+    least = sum(jobs for _, jobs in counts) / 100
+    parts, x = [], 0.0
+    for status, jobs in counts:
+        width = max(jobs, least)
+        parts.append({"status": status, "x": round(x, 3), "width": round(width, 3)})
+        x += width
+    return {"width": round(x, 3) or 1, "parts": parts}
 
 
 def stream_csv(jobs: Jobs) -> Iterator[str]:

@@ -126,7 +126,7 @@ class Kiln:
             if on_update:
                 on_update(batch)
         give_up_at = time.monotonic() + _CHOOSING  # without a sweeper nobody chooses
-        while batch["keep_best"] and not batch["best_kept_at"] and time.monotonic() < give_up_at:
+        while batch.get("keep_best") and not batch["best_kept_at"] and time.monotonic() < give_up_at:
             time.sleep(0.5)
             batch = self.batch(batch_id)
         return batch

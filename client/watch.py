@@ -120,9 +120,9 @@ def time_line(batch: dict[str, Any]) -> str:
     if not (batch["counts"]["queued"] or batch["counts"]["running"]) or batch["status"] == "canceled":
         return ""
     left = f"about {duration(batch['eta_seconds'])} left" if batch["eta_seconds"] else ""
-    if batch["opens_at"] and not batch["counts"]["running"]:
+    if batch.get("opens_at") and not batch["counts"]["running"]:
         return ", ".join(filter(None, [f"opens {_clock(batch['opens_at'])}", left and f"then {left}"]))
-    closes = f"closes {_clock(batch['closes_at'])}" if batch["closes_at"] else ""
+    closes = f"closes {_clock(batch['closes_at'])}" if batch.get("closes_at") else ""
     return ", ".join(filter(None, [left, closes]))
 
 

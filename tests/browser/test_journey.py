@@ -131,7 +131,7 @@ def test_what_users_write_is_text_wherever_it_is_shown(kiln: Kiln, opened: Opene
     card.get_by_role("button", name="Report").click()
     expect(page.frame_locator("#report iframe").get_by_role("heading", level=1)).to_have_text(HOSTILE)
     report = page.frame_locator("#report iframe").locator("body")
-    assert report.evaluate("body => getComputedStyle(body).maxWidth") == "1600px", "the policy refused its style"
+    assert report.evaluate("body => getComputedStyle(body).maxWidth") == "1472px", "the policy refused its style"
     assert page.evaluate("document.title") == "Nights · Kiln"
 
 
