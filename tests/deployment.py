@@ -64,7 +64,7 @@ class Kiln:
 
     def ready_workers(self) -> set[int]:
         """Process ids; a worker's id is host:pid:random."""
-        workers = httpx2.get(f"{self.url}/v1/workers", timeout=30).json()["data"]
+        workers = httpx2.get(f"{self.url}/v1/workers", timeout=30).raise_for_status().json()["data"]
         return {int(worker["id"].split(":")[-2]) for worker in workers if worker["state"] == "ready"}
 
     def tails(self) -> str:
