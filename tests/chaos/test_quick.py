@@ -12,7 +12,7 @@ from tests.processes import running, slowness
 
 pytestmark = pytest.mark.timeout(1800)  # all that the rows take stands in the first of them
 
-SECONDS = 600
+SECONDS = 1200
 JUDGED = [name for name, scenario in SCENARIOS.items() if scenario.judged]
 
 
