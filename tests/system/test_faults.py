@@ -17,7 +17,7 @@ from common.settings import Settings
 from tests.deployment import Kiln
 from tests.processes import changed, environment, free_port, running, running_api, wait_for
 
-LONG = {"num_inference_steps": 400}
+LONG = {"num_inference_steps": 400, "width": 64, "height": 64}  # seconds: time to kill its worker
 
 
 @contextmanager
