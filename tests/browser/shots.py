@@ -70,7 +70,7 @@ def batches(url: str) -> list[dict[str, Any]]:
 def shoot(page: Page, url: str, looks: Sequence[Look], folder: Path, name: str) -> None:
     for look in looks:
         look(page, url)
-        page.wait_for_load_state("networkidle") if look is picture else page.wait_for_timeout(500)
+        page.wait_for_timeout(500)
         path = folder / f"page-{look.__name__}-{name}.png"
         page.screenshot(path=path)
         shrink(path)
@@ -79,7 +79,7 @@ def shoot(page: Page, url: str, looks: Sequence[Look], folder: Path, name: str) 
 def make(page: Page, url: str) -> None:
     page.goto(f"{url}/#make")
     page.locator(".job").first.wait_for()
-    for prompt, steps in (("a lighthouse in fog", "60"), ("a blue bird on a branch", "40")):
+    for prompt, steps in ((PROMPTS[2], "60"), ("an orange cat staring off with pretty eyes", "40")):
         page.get_by_label("Prompt", exact=True).fill(prompt)
         page.locator("#more").evaluate("details => details.open = true")
         page.get_by_label("Steps").fill(steps)
@@ -109,6 +109,7 @@ def picture(page: Page, url: str) -> None:
     gallery(page, url)
     page.locator(".tile button").nth(2).click()
     page.locator("#picture-more dl").wait_for()
+    page.locator("#picture img").first.evaluate("image => image.decode()")
 
 
 def nights(page: Page, url: str) -> None:
