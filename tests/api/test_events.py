@@ -182,7 +182,7 @@ def test_open_streams_cost_no_connection_and_all_are_told_the_end(api: Api) -> N
         for _, writer in streams:
             writer.close()
 
-    asyncio.run(listen(300))
+    asyncio.run(listen(500))
 
 
 def test_what_workers_tell_reaches_the_jobs_owner_between_its_changes(api: Api) -> None:

