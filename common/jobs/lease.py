@@ -79,11 +79,6 @@ def heed(claim: Claim, wishes: Wishes) -> bool:
     return _heed(row.cancel, row.wait)
 
 
-def cancel_requested(engine: Engine, claim: Claim) -> bool:
-    """Has the job's user asked to cancel? Raises as heed() does."""
-    return heed(claim, read_wishes(engine, [claim]))
-
-
 def save(engine: Engine, claim: Claim, *, stage: Stage, done: int, texts: Mapping[str, str] | None = None) -> bool:
     """Record how far the job is: its stage, U-Net evaluations done, and texts (styled and enhanced prompt).
 

@@ -15,7 +15,7 @@ from common.jobs.steer import close_windows
 from common.jobs.window import DAYS, Window
 from common.jobs.workers import record_worker
 from tests.api.conftest import Api
-from tests.jobs.make import PICTURE, claim, claimed, let_deadlines_pass, submit
+from tests.jobs.make import PICTURE, cancel_requested, claim, claimed, let_deadlines_pass, submit
 from tests.processes import wait_for
 
 APPLES = {"name": "apples", "matrix": {"prompts": ["a red apple", "a green apple"], "styles": ["anime", "comic"]}}
@@ -254,7 +254,7 @@ def test_jobs_of_a_window_that_is_open_run_until_it_closes_and_again_when_it_ope
     assert close_windows(api.engine) == 1
     assert claim(api.engine) is None
     with pytest.raises(NotNow):
-        lease.cancel_requested(api.engine, running)
+        cancel_requested(api.engine, running)
     lease.park(api.engine, running)
     (shown,) = {job["input"]["not_before"] for job in api.get(f"/v1/jobs?batch_id={batch['id']}").json()["data"]}
     assert datetime.fromisoformat(shown) == opens
@@ -347,7 +347,7 @@ def test_cancel_ends_what_waits_and_asks_what_runs(api: Api) -> None:
     canceled = api.post(f"/v1/batches/{batch['id']}/cancel").json()
     assert canceled["status"] == "canceled"
     assert canceled["counts"]["canceled"] == 3
-    assert lease.cancel_requested(api.engine, running)
+    assert cancel_requested(api.engine, running)
     for call in ("pause", "resume", "cancel"):
         assert api.post(f"/v1/batches/{batch['id']}/{call}").json()["status"] == "canceled"
     assert api.post(f"/v1/batches/{batch['id']}/retry-failed").status_code == 409

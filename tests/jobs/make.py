@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from common.db import transaction
 from common.jobs.claim import Claim, claim_job
-from common.jobs.lease import StoredImage
+from common.jobs.lease import StoredImage, heed, read_wishes
 from common.jobs.spec import JobSpec
 from common.jobs.submit import Submission, submit_job
 
@@ -55,6 +55,11 @@ def submit(engine: Engine, owner: str = "ann", **changes: Any) -> UUID:
 def claim(engine: Engine, worker: str = "w1", **changes: Any) -> Claim | None:
     options: dict[str, Any] = {"models": ["demo"], "lease_seconds": 60, "job_seconds": 3600}
     return claim_job(engine, worker=worker, **(options | changes))
+
+
+def cancel_requested(engine: Engine, claim: Claim) -> bool:
+    """Has the job's user asked to cancel? Raises as heed() does."""
+    return heed(claim, read_wishes(engine, [claim]))
 
 
 def claimed(engine: Engine, worker: str = "w1", **changes: Any) -> Claim:

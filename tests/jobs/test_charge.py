@@ -14,7 +14,7 @@ from common.jobs.owner import cancel_job
 from common.jobs.state import Stage, Status
 from common.jobs.sweep import return_expired, take_unpublished
 from common.jobs.tables import images, jobs
-from tests.jobs.make import PICTURE, claimed, let_leases_run_out, let_pauses_pass, submit
+from tests.jobs.make import PICTURE, cancel_requested, claimed, let_leases_run_out, let_pauses_pass, submit
 
 ENOUGH = 200  # draws of a pause: that none of them comes near an end has a chance below one in a billion
 
@@ -189,6 +189,6 @@ def test_saving_tells_whether_a_cancel_was_asked_for(engine: Engine) -> None:
 def test_who_lost_the_lease_is_told_which(engine: Engine) -> None:
     taken = begun(engine)
     lease.park(engine, taken)
-    for write in (lambda: lease.cancel_requested(engine, taken), lambda: lease.cancel(engine, taken)):
+    for write in (lambda: cancel_requested(engine, taken), lambda: lease.cancel(engine, taken)):
         with pytest.raises(LeaseLost, match=f"job {taken.job_id}: the lease of attempt 1 no longer stands"):
             write()

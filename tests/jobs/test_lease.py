@@ -16,7 +16,7 @@ from common.jobs.read import Job, get_image, get_job
 from common.jobs.spec import JobSpec
 from common.jobs.state import TERMINAL, TRANSITIONS, Stage, Status
 from common.jobs.sweep import expire_overdue, return_expired
-from tests.jobs.make import PICTURE, claim, claimed, let_leases_run_out, let_pauses_pass, submit
+from tests.jobs.make import PICTURE, cancel_requested, claim, claimed, let_leases_run_out, let_pauses_pass, submit
 
 
 def read(engine: Engine, taken: Claim) -> Job:
@@ -60,7 +60,7 @@ def test_a_cancel_that_came_first_wins_over_success(engine: Engine) -> None:
     submit(engine)
     taken = claimed(engine)
     cancel_job(engine, "ann", taken.job_id)
-    assert lease.cancel_requested(engine, taken)
+    assert cancel_requested(engine, taken)
     assert lease.succeed(engine, taken, [PICTURE], recipe={}, timings={}) is Status.CANCELED
     assert read(engine, taken).images == ()
 
@@ -80,7 +80,7 @@ def test_another_owner_can_neither_see_nor_cancel_nor_delete(engine: Engine) -> 
     submit(engine)
     taken = claimed(engine)
     cancel_job(engine, "bob", taken.job_id)
-    assert not lease.cancel_requested(engine, taken)
+    assert not cancel_requested(engine, taken)
     lease.succeed(engine, taken, [PICTURE], recipe={}, timings={})
     assert get_job(engine, "bob", taken.job_id) is None
     assert delete_job(engine, "bob", taken.job_id) is None
@@ -174,7 +174,7 @@ def test_a_silent_workers_job_returns_and_its_late_writes_change_nothing(engine:
         lambda: lease.fail(engine, late, StorageError("x")),
         lambda: lease.cancel(engine, late),
         lambda: lease.park(engine, late),
-        lambda: lease.cancel_requested(engine, late),
+        lambda: cancel_requested(engine, late),
     ):
         with pytest.raises(LeaseLost):
             write()

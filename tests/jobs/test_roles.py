@@ -39,7 +39,7 @@ from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
 from common.jobs.tables import metadata
 from common.jobs.tally import get_batch
 from common.jobs.workers import list_workers, record_worker, remove_worker
-from tests.jobs.make import PICTURE, claimed, let_leases_run_out, let_pauses_pass, submission, submit
+from tests.jobs.make import PICTURE, cancel_requested, claimed, let_leases_run_out, let_pauses_pass, submission, submit
 
 PASSWORDS = {"KILN_API_PASSWORD": "of the api", "KILN_WORKER_PASSWORD": "of workers"}
 USERS = {"kiln_api": "of%20the%20api", "kiln_worker": "of%20workers"}
@@ -165,7 +165,7 @@ def test_a_worker_can_do_its_work(login: Login, engine: Engine) -> None:
     assert list_workers(worker, alive_seconds=60)[0].running == 1
     assert lease.extend_leases(worker, [done.token], 60) == {done.token: False}
     assert not lease.save(worker, done, stage=Stage.DIFFUSE, done=1, texts={"styled_prompt": "x"})
-    assert not lease.cancel_requested(worker, done)
+    assert not cancel_requested(worker, done)
     assert lease.succeed(worker, done, [PICTURE], recipe={}, timings={}) == Status.SUCCEEDED
     assert lease.succeed(worker, done, [PICTURE], recipe={}, timings={}) == Status.SUCCEEDED
     lease.fail(worker, claimed(worker), NumericalError("NaN"))

@@ -10,7 +10,7 @@ from common.errors import NumericalError, StorageError
 from common.jobs import lease
 from common.jobs.state import Stage, Status
 from tests.jobs.machine.expected import MAX_FAILURES, Expected, Table
-from tests.jobs.make import PICTURE, claim, claimed, let_pauses_pass, submit
+from tests.jobs.make import PICTURE, cancel_requested, claim, claimed, let_pauses_pass, submit
 
 WORKERS = ("w1", "w2")
 
@@ -54,7 +54,7 @@ class Workers(Table):
         taken, expected = self.pick(data)
 
         def looked() -> None:
-            assert lease.cancel_requested(self.engine, taken) is expected.cancel
+            assert cancel_requested(self.engine, taken) is expected.cancel
 
         self.write(taken, looked, lambda: None)
 
