@@ -4,9 +4,10 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from common.local import postgres, redis
+from common.local import children, postgres, redis
 from tests.chaos.rig import Rig
 
 
@@ -39,8 +40,20 @@ class Servers:
         self._pids["postgres"] = server.process.pid
         postgres.wait_for_postgres(server, self._rig.services.database_url)
 
+    def restart_store(self) -> None:
+        """SeaweedFS on its ports and data, with the very command that it runs with. Every write is in its files."""
+        command = Path(f"/proc/{self._pids['s3']}/cmdline").read_text().split("\0")[:-1]
+        self.end("s3", signal.SIGKILL)
+        self._pids["s3"] = children.start(self._rig.home, "s3", command, folder=self._rig.home / "s3").process.pid
+
     def revive(self, name: str) -> None:
-        """Start one of redis and postgres again where it has ended by itself."""
+        """What an operator does once a full disk has room: start what has ended over it, or cannot go on by itself.
+
+        The log of SeaweedFS's index keeps its first error for good: whatever is to go there is refused until the next
+        start.
+        """
+        if name == "s3":
+            return self.restart_store()
         with suppress(ChildProcessError):
             if os.waitpid(self._pids[name], os.WNOHANG) != (0, 0):
                 {"redis": self.start_broker, "postgres": self.start_database}[name]()

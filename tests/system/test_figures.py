@@ -19,7 +19,7 @@ def test_what_a_worker_does_is_seen_while_it_does_it(kiln: Kiln) -> None:
             return scrape(told_at).sum(f"kiln_worker_{name}", **labels)
 
         job_id = kiln.post(num_inference_steps=500, num_images=3)["id"]
-        wait_for("a call that two share", lambda: worker(kiln)["slots_used"] == 2, seconds=60)
+        wait_for("a call that two share", lambda: worker(kiln)["slots_used"] == 2 and told("ticks_total"), seconds=60)
         at_work, early = worker(kiln), scrape(told_at)
         wait_for("more calls", lambda: told("ticks_total") > early.sum("kiln_worker_ticks_total") + 10, seconds=30)
         late = scrape(told_at)
