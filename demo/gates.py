@@ -89,22 +89,25 @@ def load_demo(weights: Path, scorer: Path) -> Model:
 
 
 def measure(studio: Studio, *, whole: bool = True) -> Iterator[Verdict]:
-    """All gates, a quarter of an hour; where not ``whole``, in half of that: one seed of each held-out caption, and
-    for the schedulers that are not the default one seed of the seed's prompts and ten held-out captions."""
+    """All gates, a quarter of an hour; where not ``whole``, a sample of each: a fifth of the pictures.
+
+    A sample tells that the weights are those that passed, and that what paints them still does.
+    """
+    some = 1 if whole else 4  # every so manieth; where a limit leaves no room for that few, more
     default = demo_trials()[0].spec.scheduler
     for scheduler in SCHEDULERS:
         few = not whole and scheduler != default
-        trials = demo_trials(seeds=1 if few else 4) + held_out_trials()[:: 8 if few else 1 if whole else 2]
+        trials = demo_trials(seeds=1 if few else 4) + held_out_trials()[:: 4 * some if few else some]
         pictures = studio.paint([replace(trial.spec, scheduler=scheduler) for trial in trials])
         if scheduler == default:
             yield from find_captions(1, "", studio, studio.model, trials, pictures, (0.95, 0.85))
             yield from find_captions(2, "judge, ", studio, studio.judge, trials, pictures, (0.90, 0.80))
         yield from find_captions(5, f"{scheduler}, ", studio, studio.model, trials, pictures, (0.95, 0.85))
-    yield measure_hues(studio)
-    yield from measure_styles(studio)
-    yield measure_guidance(studio)
+    yield measure_hues(studio, some)
+    yield from measure_styles(studio, some)
+    yield measure_guidance(studio, some)
     yield measure_repetition(studio)
-    yield from measure_variety(studio)
+    yield from measure_variety(studio, some)
     yield measure_painting(studio)
 
 
@@ -132,16 +135,16 @@ def score(studio: Studio, model: Model, picture: measures.Picture, texts: tuple[
     return [row[0] for row in scores]
 
 
-def measure_hues(studio: Studio) -> Verdict:
-    asked = apple_specs()
+def measure_hues(studio: Studio, some: int) -> Verdict:
+    asked = apple_specs()[:: min(some, 2)]  # of every color, whatever is left out
     pictures = studio.paint([spec for _, spec in asked])
     hues = [measures.median_hue(picture, measures.find_thing(picture)) for picture in pictures]
     right = [measures.nearest_color(hue, HUES) == color for hue, (color, _) in zip(hues, asked, strict=True)]
     return Verdict(3, "apples of the color asked for", float(np.mean(right)), 0.90)
 
 
-def measure_styles(studio: Studio) -> Iterator[Verdict]:
-    specs = [make_spec(prompt, style, 1) for style in LOOKS for prompt in STYLE_PROMPTS]
+def measure_styles(studio: Studio, some: int) -> Iterator[Verdict]:
+    specs = [make_spec(prompt, style, 1) for style in LOOKS for prompt in STYLE_PROMPTS[:: min(some, 3)]]
     pictures = studio.paint(specs)
     named = name_styles(studio.styles, pictures)
     right = [name == spec.style for name, spec in zip(named, specs, strict=True)]
@@ -157,9 +160,9 @@ def measure_styles(studio: Studio) -> Iterator[Verdict]:
     yield Verdict(4, "change that falls on the blocks' borders", edges, 0.55)
 
 
-def measure_guidance(studio: Studio) -> Verdict:
+def measure_guidance(studio: Studio, some: int) -> Verdict:
     """The mean score at guidance 7.5 less that at 1. The seed's prompts alone are painted as well without guidance."""
-    trials = demo_trials(seeds=1) + held_out_trials()[::4]
+    trials = demo_trials(seeds=1) + held_out_trials()[:: 4 * min(some, 2)]
     means = []
     for scale in (1.0, 7.5):
         specs = [replace(trial.spec, guidance_scale=scale) for trial in trials]
@@ -176,14 +179,15 @@ def measure_repetition(studio: Studio) -> Verdict:
     return Verdict(5, "difference of one job's pictures", float(np.abs(one - other).max()), 0, at_most=True)
 
 
-def measure_variety(studio: Studio) -> Iterator[Verdict]:
+def measure_variety(studio: Studio, some: int) -> Iterator[Verdict]:
     """How much more the seeds of a prompt are alike than drawn scenes of the same words."""
-    trials = demo_trials(VARIED)
+    seeds = max(4, VARIED // some)
+    trials = demo_trials(seeds)
     pictures = studio.paint([trial.spec for trial in trials])
     for number, scene in enumerate(FAVORITES):
-        start = number * VARIED
-        drawn = [np.asarray(draw(one, pictures.shape[1])) for one in drawn_like(scene, VARIED)]
-        more = measures.mean_ssim(list(pictures[start : start + VARIED])) - measures.mean_ssim(drawn)
+        start = number * seeds
+        drawn = [np.asarray(draw(one, pictures.shape[1])) for one in drawn_like(scene, seeds)]
+        more = measures.mean_ssim(list(pictures[start : start + seeds])) - measures.mean_ssim(drawn)
         yield Verdict(5, f"likeness of seeds, {trials[start].spec.prompt}", more, 0.15, at_most=True)
 
 

@@ -1,4 +1,4 @@
-"""The shipped demo weights against the gates under which they were ordered. Paints hundreds of pictures: minutes."""
+"""The shipped demo weights against the gates under which they were ordered. Paints a hundred pictures: minutes."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from worker.stages.enhance import enhance
 pytestmark = pytest.mark.timeout(1500)  # the first test paints for all
 
 
-@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["most", "whole"])
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["some", "whole"])
 def verdicts(request: pytest.FixtureRequest) -> list[Verdict]:
-    """Most of the pictures; all of them, as training measures in the end, with ``make slow``."""
+    """Of some of the pictures; of all of them, as training measures in the end, with ``make slow``."""
     return run(DEMO_WEIGHTS, JUDGES, whole=request.param)
 
 
