@@ -89,7 +89,8 @@ def claim_job(
 def line_up(connection: Connection, limit: int) -> int:
     """Mark up to ``limit`` jobs as due whose time has come, those first that may start first; returns how many.
 
-    Where there is none it is one look into an index, whatever waits: so a claim depends on no sweeper.
+    Where there is none it is one look into an index, whatever waits: so a claim depends on no sweeper. A rival that
+    comes meanwhile steps over them: it may find nothing, and has to look again.
     """
     come = (
         select(jobs.c.id)
