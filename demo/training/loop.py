@@ -123,6 +123,7 @@ def _run(
             if rank == 0 and (stop or now - shown > plan.show_every):
                 task.show(averaged, folder / f"{plan.name}-{progress.steps:06}.png")
                 shown = time.monotonic()
+    dist.destroy_process_group()  # or gloo's thread, which still frees tensors, meets an interpreter that ends: abort
 
 
 def _join(rank: int, plan: Plan, meeting: Path) -> list[int]:
