@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import structlog
 from zipstream import ZipStream
 
+from api.pieces import in_pieces
 from common.errors import NotFound
 from common.ids import show_id
 from common.jobs.read import Image, Job
@@ -27,7 +28,7 @@ def stream_archive(jobs: Callable[[], Iterator[Job]], line: Callable[[Job], str]
             if image.key is not None and (picture := _open(objects, image.key)) is not None:
                 archive.add(picture, _name(job, image))
                 yield from archive.all_files()
-    archive.add((line(job).encode() for job in jobs()), RESULTS)
+    archive.add((piece.encode() for piece in in_pieces(map(line, jobs()))), RESULTS)
     yield from archive.finalize()
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from api.archive import stream_archive
 from api.kiln import Kiln, KilnDep, Reader
+from api.pieces import in_pieces
 from api.report import make_json, stream_csv, stream_html
 from api.views import show_job
 from common.errors import NotFound
@@ -36,7 +37,7 @@ def results(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> St
     key = parse_id("batch", batch_id)
     find(kiln, owner, key)
     lines = map(partial(_line, kiln, str(request.base_url)), each_ended(kiln.engine, owner, key))
-    return StreamingResponse(lines, media_type="application/x-ndjson")
+    return StreamingResponse(in_pieces(lines), media_type="application/x-ndjson")
 
 
 @router.get(
@@ -75,7 +76,7 @@ def report(
         "json": lambda: iter([make_json(found, jobs)]),
     }[form]()
     headers = {"Content-Disposition": f'inline; filename="{slug(found.name) or found.id.hex}.{form}"'}
-    return StreamingResponse(parts, media_type=REPORTS[form][0], headers=headers)
+    return StreamingResponse(in_pieces(parts), media_type=REPORTS[form][0], headers=headers)
 
 
 def find(kiln: Kiln, owner: str, batch_id: UUID) -> Batch:

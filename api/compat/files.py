@@ -11,6 +11,7 @@ from api.compat import results
 from api.compat.route import OpenAIRoute
 from api.compat.shapes import Deleted, File
 from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.pieces import in_pieces
 from api.resolve import plain_text
 from api.schemas import Page
 from common.errors import Conflict, InvalidRequest, NotFound
@@ -78,7 +79,7 @@ def show(file_id: str, kiln: KilnDep, owner: Reader) -> File:
 def content(file_id: str, kiln: KilnDep, owner: Reader) -> StreamingResponse:
     """The lines of a file; those of a batch's results are made while they are sent."""
     made = results.find(kiln, owner, file_id)
-    lines: Iterator[Any] = made.lines(kiln) if made else _chunks(kiln, owner, file_id)
+    lines: Iterator[Any] = in_pieces(made.lines(kiln)) if made else _chunks(kiln, owner, file_id)
     return StreamingResponse(lines, media_type="application/jsonl")
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, select
+from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
 from common.db import reading
@@ -123,12 +123,8 @@ def get_image(engine: Engine, owner: str, image_id: UUID) -> Image | None:
 
 def kept_images(engine: Engine, job_ids: Collection[UUID]) -> dict[UUID, list[Image]]:
     """The kept pictures of each of these jobs that has some, whoever's they are: for who has looked at that before."""
-    wanted = select(images).where(images.c.job_id.in_(job_ids), images.c.kept).order_by(images.c.index)
-    found: dict[UUID, list[Image]] = {}
     with reading(engine) as connection:
-        for row in connection.execute(wanted):
-            found.setdefault(row.job_id, []).append(as_image(row))
-    return found
+        return _by_job(connection, images.c.job_id.in_(job_ids) & images.c.kept)
 
 
 def _select_jobs(
@@ -137,12 +133,15 @@ def _select_jobs(
     with reading(engine) as connection:
         rows = connection.execute(select(jobs).where(wanted).order_by(order).limit(limit)).all()
         done = [row.id for row in rows if row.status == Status.SUCCEEDED]
-        pictures = (
-            connection.execute(select(images).where(images.c.job_id.in_(done)).order_by(images.c.index)).all()
-            if done
-            else []
-        )
-    return [_as_job(row, [as_image(picture) for picture in pictures if picture.job_id == row.id]) for row in rows]
+        pictures = _by_job(connection, images.c.job_id.in_(done)) if done else {}
+    return [_as_job(row, pictures.get(row.id, ())) for row in rows]
+
+
+def _by_job(connection: Connection, wanted: ColumnElement[bool]) -> dict[UUID, list[Image]]:
+    found: dict[UUID, list[Image]] = {}
+    for row in connection.execute(select(images).where(wanted).order_by(images.c.index)):
+        found.setdefault(row.job_id, []).append(as_image(row))
+    return found
 
 
 def _as_job(row: Row[Any], pictures: Sequence[Image]) -> Job:
