@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from common.db import transaction
-from common.errors import LeaseLost, NumericalError, StorageError
+from common.errors import LeaseLost, NotNow, NumericalError, StorageError
 from common.jobs import lease
 from common.jobs.claim import Claim
 from common.jobs.gallery import Filter, list_images
@@ -141,6 +141,20 @@ def test_progress_belongs_to_the_row_and_starts_anew_with_each_attempt(engine: E
     assert read(engine, claimed(engine)).progress_done == 0
 
 
+def test_a_running_job_that_was_given_a_later_time_is_to_wait_unless_it_is_canceled(engine: Engine) -> None:
+    """A night's job that paints on in the morning; or one that parks over a cancel, and is canceled a night later."""
+    submit(engine)
+    taken = claimed(engine)
+    later(engine, taken)
+    for look in (lambda: cancel_requested(engine, taken), lambda: lease.save(engine, taken, stage="score", done=1)):
+        with pytest.raises(NotNow):
+            look()
+    assert read(engine, taken).progress_done == 1, "what it had done by then is not known"
+    cancel_job(engine, "ann", taken.job_id)
+    assert cancel_requested(engine, taken)
+    assert lease.save(engine, taken, stage="score", done=2)
+
+
 def test_extending_names_the_leases_that_stand_and_the_cancels_asked_for(engine: Engine) -> None:
     submit(engine), submit(engine), submit(engine)
     kept, canceled, lost = claimed(engine), claimed(engine), claimed(engine)
@@ -238,6 +252,13 @@ def test_the_database_allows_exactly_the_transitions_in_code(engine: Engine, sou
     else:
         with pytest.raises(IntegrityError):
             force(engine, str(job_id), target)
+
+
+def later(engine: Engine, taken: Claim) -> None:
+    """What closing its batch's window does to a job."""
+    with transaction(engine) as connection:
+        values = {"id": taken.job_id}
+        connection.execute(text("UPDATE jobs SET not_before = now() + interval '1 day' WHERE id = :id"), values)
 
 
 def force(engine: Engine, job_id: str, status: Status) -> None:

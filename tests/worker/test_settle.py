@@ -20,6 +20,7 @@ from common.local.services import Services
 from tests.jobs.make import PICTURE, claim, claimed, let_leases_run_out, let_pauses_pass, submit
 from tests.processes import wait_for
 from tests.worker.outage import database_away
+from worker.metrics import ATTEMPTS, FAILURES
 from worker.settle import Broken, Finished, Outcome, Stopped, settle
 from worker.workshop import Workshop
 
@@ -79,6 +80,29 @@ def test_each_outcome_is_one_write(
 
     assert row(workshop.engine, taken) == (asked_to_cancel if canceling else expected)
     assert len(writes) == (0 if outcome is LOST else 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ended", "failure"),
+    [
+        (FINISHED, "succeeded", None),
+        (CANCELED, "canceled", None),
+        (DRAINING, "parked", None),
+        (LOST, "lost", None),
+        (PASSING, "retried", "storage_unavailable"),
+        (LASTING, "failed", "numerical_error"),
+    ],
+    ids=["finished", "canceled", "draining", "lost", "passing", "lasting"],
+)
+def test_each_outcome_is_counted_once(workshop: Workshop, outcome: Outcome, ended: str, failure: str | None) -> None:
+    """Alerts that stay silent over failing jobs."""
+    submit(workshop.engine)
+    before = counts()
+    settle(claimed(workshop.engine), outcome, workshop)
+    after = counts()
+    assert {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)} == (
+        {ended: 1} | ({failure: 1} if failure else {})
+    )
 
 
 def test_a_parked_job_is_due_at_once_and_one_with_an_error_after_a_pause(workshop: Workshop) -> None:
@@ -172,6 +196,17 @@ def test_an_outcome_waits_for_a_database_that_is_away(workshop: Workshop, servic
 
     assert not settling.is_alive()
     assert row(workshop.engine, taken).status in ("succeeded", "failed")
+
+
+def counts() -> dict[str, float]:
+    """What Prometheus would read: attempts by how they ended, and failures by their code."""
+    return {
+        next(iter(sample.labels.values())): sample.value
+        for counter in (ATTEMPTS, FAILURES)
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
 
 
 @contextmanager
