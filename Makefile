@@ -57,7 +57,7 @@ mutants: install ## change lease.py and settle.py in 400 ways, and see that test
 soak: install ## 2,000 jobs at full speed: does memory grow, is anything left open?
 	$(BIN)/python -m tests.chaos.soak
 
-chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs, in 75 minutes (QUICK=1: in 5)
+chaos: install ## hurt a real Kiln, and let a checker say what became of its jobs: half an hour (QUICK=1: 5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $(if $(QUICK),--quick) $(if $(OUTPUT),--output $(OUTPUT) --resume)
 
 audit: install ## ask the advisory databases about every pinned version (needs the internet)
