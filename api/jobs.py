@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from common.errors import InvalidRequest, NotFound, Unavailable
 from common.fault import fault
 from common.ids import parse_id, show_id
 from common.jobs import owner as owners
-from common.jobs.outlook import outlook
+from common.jobs.outlook import outlooks
 from common.jobs.read import Job, get_job, list_jobs
 from common.jobs.replay import find_job
 from common.jobs.state import TERMINAL, Status
@@ -75,7 +76,7 @@ def index(
         after=parse_id("job", after) if after else None,
         limit=limit,
     )
-    shown = [_show(request, kiln, job) for job in found]
+    shown = _show_all(request, kiln, found)
     return schemas.Page(data=shown, has_more=more, last_id=shown[-1].id if shown else None)
 
 
@@ -206,11 +207,18 @@ def _not_found(job_id: UUID) -> NotFound:
 
 
 def _show(request: Request, kiln: Kiln, job: Job) -> schemas.Job:
-    expected = None if job.status in TERMINAL else outlook(kiln.engine, job, alive_seconds=kiln.settings.lease_seconds)
-    return show_job(
-        job,
-        expected,
-        base_url=str(request.base_url),
-        objects=kiln.objects,
-        url_seconds=kiln.settings.presign_seconds,
-    )
+    return _show_all(request, kiln, [job])[0]
+
+
+def _show_all(request: Request, kiln: Kiln, found: Sequence[Job]) -> list[schemas.Job]:
+    expected = outlooks(kiln.engine, found, alive_seconds=kiln.settings.lease_seconds)
+    return [
+        show_job(
+            job,
+            expected.get(job.id),
+            base_url=str(request.base_url),
+            objects=kiln.objects,
+            url_seconds=kiln.settings.presign_seconds,
+        )
+        for job in found
+    ]

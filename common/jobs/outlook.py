@@ -1,15 +1,36 @@
-"""How the queue stands: what one job can expect, how many wait, and how long the oldest has. Reads only."""
+"""How the queue stands: what jobs can expect, how many wait, and how long the oldest has. Reads only."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Boolean, Engine, Integer, Interval, Select, Uuid, bindparam, func, select, true, tuple_
+from sqlalchemy import (
+    CompoundSelect,
+    Engine,
+    Integer,
+    Interval,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    literal,
+    over,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from common.db import reading
 from common.jobs.read import Job
-from common.jobs.state import Lane, Status
-from common.jobs.tables import is_queued, is_running, jobs, workers
+from common.jobs.state import TERMINAL, Lane, Status
+from common.jobs.tables import LINE, is_queued, is_running, jobs, workers
 from common.jobs.workers import alive
 
 _COUNTED_TO = 10_000  # an honest "10,000th or later" costs milliseconds, an exact millionth does not
@@ -33,23 +54,37 @@ class Depth:
     oldest_seconds: float  # how long the job that is due and waits longest has waited; 0 where none does
 
 
-def outlook(engine: Engine, job: Job, *, alive_seconds: float) -> Outlook:
-    """What a queued or running job can expect of the workers that live now."""
-    facts = {
-        "id": job.id,
-        "model": job.spec.model,
-        "waits": job.status == Status.QUEUED,
-        "batch": job.lane == Lane.BATCH,
-        "urgency": -job.priority,
-        "alive": timedelta(seconds=alive_seconds),
-    }
-    with reading(engine) as connection:
-        now = connection.execute(_OUTLOOK, facts).one()
-    left = job.progress_total - job.progress_done + now.evaluations_ahead
+def outlooks(engine: Engine, found: Iterable[Job], *, alive_seconds: float) -> dict[UUID, Outlook]:
+    """What those of these jobs that wait or run can expect of the workers that live now. One look for each model."""
+    by_model: dict[str, list[Job]] = {}
+    for job in found:
+        if job.status not in TERMINAL:
+            by_model.setdefault(job.spec.model, []).append(job)
+    expected: dict[UUID, Outlook] = {}
+    for model, some in by_model.items():
+        waiting = [job for job in some if job.status == Status.QUEUED]
+        last = min(((job.lane, job.priority) for job in waiting), default=(Lane.INTERACTIVE, 0))  # 'batch' is less
+        facts = {
+            "model": model,
+            "ids": [job.id for job in waiting],
+            "lane": last[0],
+            "priority": last[1],
+            "alive": timedelta(seconds=alive_seconds),
+        }
+        with reading(engine) as connection:
+            rows = connection.execute(_OUTLOOK, facts).all()
+        ahead = {row.id: row for row in rows}
+        expected |= {job.id: _expect(job, ahead.get(job.id), rows[0]) for job in some}
+    return expected
+
+
+def _expect(job: Job, ahead: Row[Any] | None, crew: Row[Any]) -> Outlook:
+    jobs_ahead, evaluations_ahead = (ahead.jobs_ahead, ahead.evaluations_ahead) if ahead else (0, 0)
+    left = job.progress_total - job.progress_done + evaluations_ahead
     return Outlook(
-        queue_position=now.jobs_ahead + 1 if job.status == Status.QUEUED else None,
-        eta_seconds=round(left / now.pace, 1) if now.pace else None,
-        servable=now.live > 0,
+        queue_position=jobs_ahead + 1 if job.status == Status.QUEUED else None,
+        eta_seconds=round(left / crew.pace, 1) if crew.pace else None,
+        servable=crew.live > 0,
     )
 
 
@@ -71,33 +106,55 @@ def depth(engine: Engine) -> dict[Lane, Depth]:
     return {lane: found.get(lane, Depth(0, 0, 0.0)) for lane in Lane}
 
 
-def _make_outlook() -> Select[Any]:
-    """One statement, built once, for it is asked at every poll: live workers and their pace, and what is ahead.
+_ASKED = jobs.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+_PLACE = [jobs.c[name] for name in ("id", "lane", "priority", "turn", "progress_total")]
 
-    Ahead of a waiting job are the jobs of its model that the claim would take first.
+
+def _make_outlook() -> Select[Any]:
+    """One statement, built once, for it is asked at every poll: live workers and their pace, and for each waiting job
+    that is asked for what is ahead of it: the jobs of its model that the claim would take first."""
+    asked = select(*_PLACE, literal(0).label("counts")).where(_ASKED, is_queued)
+    both = union_all(_select_line(), asked).subquery()
+    order = (both.c.lane.desc(), both.c.priority.desc(), both.c.turn, both.c.id, both.c.counts)  # before its own place
+    ahead = partial(over, order_by=order, rows=(None, -1))
+    placed = select(
+        both.c.id,
+        both.c.counts,
+        func.coalesce(ahead(func.sum(both.c.counts)), 0).label("jobs_ahead"),
+        func.coalesce(ahead(func.sum(both.c.counts * both.c.progress_total)), 0).label("evaluations_ahead"),
+    ).subquery()
+    serving = (
+        alive(bindparam("alive", type_=Interval)),
+        workers.c.state == "ready",
+        bindparam("model", type_=Text) == any_(workers.c.models),
+    )
+    pace = func.sum(workers.c.evaluations_per_second).label("pace")
+    crew = select(func.count().label("live"), pace).where(*serving).subquery()
+    return select(crew, placed).select_from(crew.outerjoin(placed, placed.c.counts == 0))
+
+
+def _select_line() -> CompoundSelect[Any]:
+    """Who may start now, up to the last of the jobs that are asked for.
+
+    A walk along the index jobs_claim, in three ranges: by one comparison of all its columns, of which some go down and
+    others up, PostgreSQL can neither enter it nor leave it. Lane and priority are written out, so that it plans for
+    these and not for any; and each range is read in its order, or it would be read whole before the limit.
     """
-    turn = select(jobs.c.turn).where(jobs.c.id == bindparam("id", type_=Uuid)).scalar_subquery()
-    before = (
-        select(jobs.c.progress_total)
-        .where(
-            bindparam("waits", type_=Boolean),
-            is_queued,
-            jobs.c.model == bindparam("model"),
-            jobs.c.not_before <= func.clock_timestamp(),
-            tuple_(jobs.c.lane == Lane.BATCH, -jobs.c.priority, jobs.c.turn, jobs.c.id)
-            < tuple_(bindparam("batch", type_=Boolean), bindparam("urgency", type_=Integer), turn, bindparam("id")),
-        )
-        .limit(_COUNTED_TO)
-        .subquery()
+    lane = bindparam("lane", type_=Text, literal_execute=True)
+    priority = bindparam("priority", type_=Integer, literal_execute=True)
+    equal = (jobs.c.lane == lane) & (jobs.c.priority == priority)
+    last = (
+        select(column).where(_ASKED, equal).order_by(jobs.c.turn.desc(), jobs.c.id.desc()).limit(1).scalar_subquery()
+        for column in (jobs.c.turn, jobs.c.id)
     )
-    ahead = select(
-        func.count().label("jobs_ahead"), func.coalesce(func.sum(before.c.progress_total), 0).label("evaluations_ahead")
-    ).select_from(before)
-    serving = select(func.count().label("live"), func.sum(workers.c.evaluations_per_second).label("pace")).where(
-        alive(bindparam("alive", type_=Interval)), workers.c.state == "ready", workers.c.models.any(bindparam("model"))
+    ranges = (
+        jobs.c.lane > lane,
+        (jobs.c.lane == lane) & (jobs.c.priority > priority),
+        equal & (tuple_(jobs.c.turn, jobs.c.id) < tuple_(*last)),
     )
-    line, crew = ahead.subquery(), serving.subquery()
-    return select(line, crew).select_from(line.join(crew, true()))  # one row each
+    who = select(*_PLACE, literal(1).label("counts")).where(jobs.c.due, jobs.c.model == bindparam("model"))
+    in_order = (who.where(each).order_by(*LINE).limit(_COUNTED_TO) for each in ranges)
+    return union_all(*in_order).limit(_COUNTED_TO)
 
 
 _OUTLOOK = _make_outlook()

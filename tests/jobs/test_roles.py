@@ -28,7 +28,7 @@ from common.jobs.deliveries import (
 from common.jobs.files import delete_file, forget_files, keep_file, read_file
 from common.jobs.keys import Scope, any_key, create_key, find_key, note_use
 from common.jobs.log import Fence, Tail, Watch, count_unfinished, read_events, read_on
-from common.jobs.outlook import depth, outlook
+from common.jobs.outlook import depth, outlooks
 from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
 from common.jobs.secrets import read_secret, rotate_secret
@@ -98,7 +98,7 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     assert count_unfinished(api, Watch("ann", job_id=waiting)) == 1
     job = get_job(api, "ann", waiting)
     assert job is not None
-    outlook(api, job, alive_seconds=60)
+    outlooks(api, [job], alive_seconds=60)
     assert sum(lane.queued for lane in depth(api).values()) == 3
 
     record_worker(engine, "w1", state="ready", models=["demo"], device="cpu", seats=2, figures={})
