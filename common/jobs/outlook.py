@@ -137,8 +137,9 @@ def _select_line() -> CompoundSelect[Any]:
     """Who may start now, up to the last of the jobs that are asked for.
 
     A walk along the index jobs_claim, in three ranges: by one comparison of all its columns, of which some go down and
-    others up, PostgreSQL can neither enter it nor leave it. Lane and priority are written out, so that it plans for
-    these and not for any; and each range is read in its order, or it would be read whole before the limit.
+    others up, PostgreSQL can neither enter it nor leave it. Lane and priority are written out, and lanes compared for
+    equality, so that it plans for these and not for any, also where it has no statistics yet; and each range is read
+    in its order, or it would be read whole before the limit.
     """
     lane = bindparam("lane", type_=Text, literal_execute=True)
     priority = bindparam("priority", type_=Integer, literal_execute=True)
@@ -148,7 +149,7 @@ def _select_line() -> CompoundSelect[Any]:
         for column in (jobs.c.turn, jobs.c.id)
     )
     ranges = (
-        jobs.c.lane > lane,
+        (jobs.c.lane == Lane.INTERACTIVE) & (lane != Lane.INTERACTIVE),
         (jobs.c.lane == lane) & (jobs.c.priority > priority),
         equal & (tuple_(jobs.c.turn, jobs.c.id) < tuple_(*last)),
     )
