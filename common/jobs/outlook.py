@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     CompoundSelect,
     Engine,
     Integer,
@@ -63,12 +64,14 @@ def outlooks(engine: Engine, found: Iterable[Job], *, alive_seconds: float) -> d
     expected: dict[UUID, Outlook] = {}
     for model, some in by_model.items():
         waiting = [job for job in some if job.status == Status.QUEUED]
-        last = min(((job.lane, job.priority) for job in waiting), default=(Lane.INTERACTIVE, 0))  # 'batch' is less
+        last = max(waiting, key=_order, default=some[0])
         facts = {
             "model": model,
             "ids": [job.id for job in waiting],
-            "lane": last[0],
-            "priority": last[1],
+            "lane": last.lane,
+            "priority": last.priority,
+            "turn": last.turn,
+            "last": last.id,
             "alive": timedelta(seconds=alive_seconds),
         }
         with reading(engine) as connection:
@@ -76,6 +79,11 @@ def outlooks(engine: Engine, found: Iterable[Job], *, alive_seconds: float) -> d
         ahead = {row.id: row for row in rows}
         expected |= {job.id: _expect(job, ahead.get(job.id), rows[0]) for job in some}
     return expected
+
+
+def _order(job: Job) -> tuple[bool, int, int, UUID]:
+    """Where the job stands in the claim's order, as LINE has it."""
+    return job.lane == Lane.BATCH, -job.priority, job.turn, job.id
 
 
 def _expect(job: Job, ahead: Row[Any] | None, crew: Row[Any]) -> Outlook:
@@ -106,14 +114,14 @@ def depth(engine: Engine) -> dict[Lane, Depth]:
     return {lane: found.get(lane, Depth(0, 0, 0.0)) for lane in Lane}
 
 
-_ASKED = jobs.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
 _PLACE = [jobs.c[name] for name in ("id", "lane", "priority", "turn", "progress_total")]
 
 
 def _make_outlook() -> Select[Any]:
     """One statement, built once, for it is asked at every poll: live workers and their pace, and for each waiting job
     that is asked for what is ahead of it: the jobs of its model that the claim would take first."""
-    asked = select(*_PLACE, literal(0).label("counts")).where(_ASKED, is_queued)
+    ids = bindparam("ids", type_=ARRAY(Uuid))
+    asked = select(*_PLACE, literal(0).label("counts")).where(jobs.c.id == any_(ids), is_queued)
     both = union_all(_select_line(), asked).subquery()
     order = (both.c.lane.desc(), both.c.priority.desc(), both.c.turn, both.c.id, both.c.counts)  # before its own place
     ahead = partial(over, order_by=order, rows=(None, -1))
@@ -144,14 +152,10 @@ def _select_line() -> CompoundSelect[Any]:
     lane = bindparam("lane", type_=Text, literal_execute=True)
     priority = bindparam("priority", type_=Integer, literal_execute=True)
     equal = (jobs.c.lane == lane) & (jobs.c.priority == priority)
-    last = (
-        select(column).where(_ASKED, equal).order_by(jobs.c.turn.desc(), jobs.c.id.desc()).limit(1).scalar_subquery()
-        for column in (jobs.c.turn, jobs.c.id)
-    )
     ranges = (
         (jobs.c.lane == Lane.INTERACTIVE) & (lane != Lane.INTERACTIVE),
         (jobs.c.lane == lane) & (jobs.c.priority > priority),
-        equal & (tuple_(jobs.c.turn, jobs.c.id) < tuple_(*last)),
+        equal & (tuple_(jobs.c.turn, jobs.c.id) < tuple_(bindparam("turn", type_=BigInteger), bindparam("last"))),
     )
     who = select(*_PLACE, literal(1).label("counts")).where(jobs.c.due, jobs.c.model == bindparam("model"))
     in_order = (who.where(each).order_by(*LINE).limit(_COUNTED_TO) for each in ranges)

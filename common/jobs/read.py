@@ -46,6 +46,7 @@ class Job:
     status: Status
     lane: str
     priority: int
+    turn: int
     not_before: datetime
     deadline: datetime | None
     metadata: Mapping[str, str]
