@@ -28,15 +28,16 @@ def measure(home: Path, quick: bool) -> list[Result]:
     polls: list[list[float]] = []
     with running_stack(home) as stack, httpx2.Client(base_url=stack.api_url, timeout=30) as http:
         body = {"prompt": "an orange cat staring off with pretty eyes"}
+        post = partial(http.post, "/v1/jobs", json=body | {"not_before": FAR})
         for _ in range(rounds):
-            posts.append(_time(calls, lambda: http.post("/v1/jobs", json=body | {"not_before": FAR})))
-            job = http.post("/v1/jobs", json=body | {"not_before": FAR}).json()["id"]
+            posts.append(_time(calls, post))
+            job = post().json()["id"]
             polls.append(_time(calls, partial(http.get, f"/v1/jobs/{job}")))
         batches = _time(rounds, partial(http.post, "/v1/batches", content=LINES, headers=NDJSON), warm_up=0)
-        behind = _time(calls, lambda: http.post("/v1/jobs", json=body | {"not_before": FAR}))
+        behind = _time(calls, post)
         with psycopg.connect(stack.services.database_url, autocommit=True) as connection:
             connection.execute("ANALYZE jobs")  # as PostgreSQL does by itself, within a minute
-        settled = _time(calls, lambda: http.post("/v1/jobs", json=body | {"not_before": FAR}))
+        settled = _time(calls, post)
         rung = _time(calls // 3, lambda: http.post("/v1/jobs", json=body | {"num_inference_steps": 1}))
     return [
         _row("POST to 202, p50", [statistics.median(times) for times in posts], 10),
@@ -53,7 +54,7 @@ def measure(home: Path, quick: bool) -> list[Result]:
         at_most(f"POST of a batch of {BATCH:,} jobs to 202", [one / 1000 for one in batches], 2, " s"),
         at_least(
             f"jobs/s in a batch of {BATCH:,} ÷ one POST per job",
-            [BATCH * statistics.median(post) / batch for post, batch in zip(posts, batches, strict=True)],
+            [BATCH * statistics.median(times) / batch for times, batch in zip(posts, batches, strict=True)],
             30,
         ),
     ]

@@ -83,6 +83,12 @@ def let_pauses_pass(engine: Engine) -> None:
         connection.execute(text("UPDATE jobs SET not_before = clock_timestamp() WHERE status = 'queued'"))
 
 
+def put_off(engine: Engine) -> None:
+    """What closing their window does to a batch's jobs, to all there are."""
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE jobs SET not_before = clock_timestamp() + interval '1 h'"))
+
+
 def let_run_deadline_pass(engine: Engine, job_id: UUID) -> None:
     """What an attempt of more than KILN_JOB_SECONDS sees."""
     statement = text("UPDATE jobs SET run_deadline_at = clock_timestamp() - interval '1 s' WHERE id = :id")

@@ -14,7 +14,7 @@ from common.jobs.owner import cancel_job
 from common.jobs.state import Stage, Status
 from common.jobs.sweep import return_expired, take_unpublished
 from common.jobs.tables import images, jobs
-from tests.jobs.make import PICTURE, cancel_requested, claimed, let_leases_run_out, let_pauses_pass, submit
+from tests.jobs.make import PICTURE, cancel_requested, claimed, let_leases_run_out, let_pauses_pass, put_off, submit
 
 ENOUGH = 200  # draws of a pause: that none of them comes near an end has a chance below one in a billion
 
@@ -54,8 +54,7 @@ def test_the_pause_doubles_with_each_failure_up_to_five_minutes_and_is_spread_by
 
 def test_a_job_that_may_start_later_starts_no_sooner_for_its_failure(engine: Engine) -> None:
     taken = begun(engine)
-    with transaction(engine) as connection:
-        connection.execute(text("UPDATE jobs SET not_before = clock_timestamp() + interval '1 h'"))
+    put_off(engine)
     later = row_of(engine).not_before
     lease.retry(engine, taken, StorageError("away"), max_failures=3)
     assert row_of(engine).not_before == later

@@ -16,7 +16,16 @@ from common.jobs.read import Job, get_image, get_job
 from common.jobs.spec import JobSpec
 from common.jobs.state import TERMINAL, TRANSITIONS, Stage, Status
 from common.jobs.sweep import expire_overdue, return_expired
-from tests.jobs.make import PICTURE, cancel_requested, claim, claimed, let_leases_run_out, let_pauses_pass, submit
+from tests.jobs.make import (
+    PICTURE,
+    cancel_requested,
+    claim,
+    claimed,
+    let_leases_run_out,
+    let_pauses_pass,
+    put_off,
+    submit,
+)
 
 
 def read(engine: Engine, taken: Claim) -> Job:
@@ -145,7 +154,7 @@ def test_a_running_job_that_was_given_a_later_time_is_to_wait_unless_it_is_cance
     """A night's job that paints on in the morning; or one that parks over a cancel, and is canceled a night later."""
     submit(engine)
     taken = claimed(engine)
-    later(engine, taken)
+    put_off(engine)
     for look in (lambda: cancel_requested(engine, taken), lambda: lease.save(engine, taken, stage="score", done=1)):
         with pytest.raises(NotNow):
             look()
@@ -252,13 +261,6 @@ def test_the_database_allows_exactly_the_transitions_in_code(engine: Engine, sou
     else:
         with pytest.raises(IntegrityError):
             force(engine, str(job_id), target)
-
-
-def later(engine: Engine, taken: Claim) -> None:
-    """What closing its batch's window does to a job."""
-    with transaction(engine) as connection:
-        values = {"id": taken.job_id}
-        connection.execute(text("UPDATE jobs SET not_before = now() + interval '1 day' WHERE id = :id"), values)
 
 
 def force(engine: Engine, job_id: str, status: Status) -> None:
