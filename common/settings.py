@@ -94,6 +94,12 @@ class Settings(ModelSettings, DatabaseSettings):
     serve: Annotated[list[str], NoDecode] = Field(
         default=[], description="models that a worker loads, separated by commas; empty: the default model"
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="workers that share this machine: each computes on its part of the cores, where OMP_NUM_THREADS "
+        "does not say on how many",
+    )
     device: str = Field(default="auto", description="cuda, cuda:1, mps or cpu; auto picks the first there is")
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="number format of the weights; auto: float16 on CUDA, else float32"

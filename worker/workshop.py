@@ -24,7 +24,7 @@ from worker.checkpoints import Checkpoints
 from worker.compile import compile_unet
 from worker.diffusion.device import Device
 from worker.diffusion.slots import Width
-from worker.hardware import pick_device, pick_dtype
+from worker.hardware import pick_device, pick_dtype, share_cores
 from worker.herald import Herald, News
 from worker.hold import Hold
 from worker.preview import Previews
@@ -159,6 +159,7 @@ def load_models(workshop: Workshop) -> None:
     """
     settings = workshop.settings
     device = pick_device(settings.device)
+    workshop.device.run(partial(share_cores, settings.workers))
     for name in settings.served:
         workshop.models[name] = workshop.device.run(partial(_load, name, settings, device, workshop.device.width))
     torch.set_num_threads(1)  # of threads other than the device's, which has its own number by now
