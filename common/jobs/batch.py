@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Engine, Row, func, literal, select, update
+from sqlalchemy import Connection, Engine, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
-from common.db import transaction
+from common.db import copy_rows, transaction
 from common.errors import Conflict, QueueFull
 from common.ids import new_id
 from common.jobs.call import find_asked
+from common.jobs.due import PAUSED, Due, due, window_of
 from common.jobs.replay import first_under_key
 from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
@@ -23,9 +25,6 @@ from common.jobs.state import Lane, Status
 from common.jobs.submit import Submission, next_turn
 from common.jobs.tables import batches, jobs
 from common.jobs.window import Window
-
-# When a paused job may start. Not PostgreSQL's infinity, which Python's datetime cannot hold
-PAUSED = datetime(9999, 1, 1, tzinfo=UTC)
 
 # How a job stands that waits; one that takes over the pictures of another has its outcome there
 WAITING: dict[str, Any] = {
@@ -122,33 +121,6 @@ def retry_failed(
         return [one.spec.model for one in again]
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """When jobs may start, whether that is later than now, and until when; None: for good."""
-
-    opens: datetime
-    later: bool
-    closes: datetime | None
-
-    @property
-    def rung(self) -> datetime | None:
-        """When the message was sent: with the commit, or not yet."""
-        return None if self.later else self.opens
-
-
-def due(connection: Connection, window: Window | None) -> Due:
-    """By the database's clock."""
-    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-    if window is None:
-        return Due(now, False, None)
-    span = window.span(now)
-    return Due(max(now, span.opens), span.opens > now, span.closes)
-
-
-def window_of(batch: Row[Any]) -> Window | None:
-    return Window.from_json(batch.window) if batch.window else None
-
-
 def _insert_batch(
     connection: Connection, batch: NewBatch, models: Sequence[str], closes: datetime | None
 ) -> UUID | None:
@@ -195,26 +167,23 @@ def _copy_jobs(
     digests: Sequence[str],
     twins: Sequence[Twin | None],
 ) -> None:
-    """COPY: several times as fast as inserting, and a batch may have a hundred thousand jobs. ``twins``: for each, the
-    job whose pictures it takes over."""
+    """By COPY: a batch may have a hundred thousand jobs. ``twins``: for each, the job whose pictures it takes over."""
     if not submissions:
         return
     now, turn = connection.execute(select(func.clock_timestamp(), next_turn(submissions[0].owner, lane))).one()
     waits = WAITING | {"created_at": now}
     ids = sorted(new_id() for _ in submissions)  # their order is the order of the jobs
-    driver = connection.connection.driver_connection
-    assert driver is not None  # noqa: S101 - a connection that is in use has one
-    with driver.cursor() as cursor, cursor.copy(f"COPY jobs ({', '.join(_COLUMNS)}) FROM STDIN") as copy:
-        for place, (job_id, one, digest, twin) in enumerate(zip(ids, submissions, digests, twins, strict=True)):
-            stands = twin.outcome if twin else waits
-            copy.write_row(
-                (
-                    job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), digest,
-                    one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
-                    lane.value, one.priority, turn + place, when.opens, deadline, when.rung, one.spec.evaluations,
-                    *(_adapt(stands[name]) for name in WAITING),
-                )
-            )  # fmt: skip
+
+    def row(place: int, job_id: UUID, one: Submission, digest: str, twin: Twin | None) -> tuple[Any, ...]:
+        stands = twin.outcome if twin else waits
+        return (
+            job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), digest,
+            one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
+            lane.value, one.priority, turn + place, when.opens, deadline, when.rung, one.spec.evaluations,
+            *(_adapt(stands[name]) for name in WAITING),
+        )  # fmt: skip
+
+    copy_rows(connection, "jobs", _COLUMNS, map(row, count(), ids, submissions, digests, twins))
     insert_pictures(connection, {job_id: twin for job_id, twin in zip(ids, twins, strict=True) if twin})
 
 

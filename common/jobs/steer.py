@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
-from common.jobs.batch import PAUSED, due, window_of
+from common.jobs.due import PAUSED, due, window_of
 from common.jobs.owner import canceling
 from common.jobs.tables import batches, is_queued, is_running, jobs
 
