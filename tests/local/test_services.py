@@ -3,12 +3,14 @@
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import psutil
 import psycopg
 import pytest
@@ -93,6 +95,69 @@ def test_a_home_that_was_moved_has_its_jobs_and_one_made_anew_has_none(home: Pat
         psycopg.connect(services.database_url) as connection,
     ):
         assert connection.execute("SELECT to_regclass('jobs')").fetchone() == (None,)
+
+
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113: preface and empty SETTINGS
+WAYS_IN = [
+    ("GET", "/"),
+    ("GET", "/buckets/kiln/images/?limit=1000"),
+    ("GET", "/buckets/kiln/images/a.png"),
+    ("GET", "/kiln/images/a.png"),
+    ("GET", "/kiln?list-type=2"),
+    ("GET", "/dir/assign"),
+    ("GET", "/dir/status"),
+    ("GET", "/col/delete?collection=kiln"),
+    ("GET", "/vol/grow?count=1"),
+    ("GET", "/1,01637037d6"),
+    ("POST", "/buckets/kiln/images/b.png"),
+    ("POST", "/submit"),
+    ("POST", "/.tus/buckets/kiln/b.png"),
+    ("PUT", "/kiln/images/b.png"),
+    ("DELETE", "/buckets/kiln/images/a.png"),
+    ("DELETE", "/buckets/kiln?recursive=true"),
+    ("DELETE", "/kiln/images/a.png"),
+]
+
+
+def test_no_port_of_the_store_gives_or_takes_a_picture_without_credentials(home: Path) -> None:
+    picture = b"a picture that nobody may see " * 1000
+    with running_services(home, durable=False) as services:
+        objects = make_objects(services, bucket="kiln")
+        objects.ensure_bucket()
+        objects.put("images/a.png", picture, "image/png")
+        listens = psutil.Process(services.pids["s3"]).net_connections("tcp")
+        addresses = {one.laddr for one in listens if one.status == psutil.CONN_LISTEN}
+        assert {address.ip for address in addresses} == {"127.0.0.1"}
+        assert len(addresses) >= 8
+        for address in addresses:
+            assert not speaks_grpc(address.port), "gRPC without a certificate"
+            for method, path in WAYS_IN:
+                answer = ask(method, f"http://127.0.0.1:{address.port}{path}")
+                assert picture[:30] not in answer, (method, path)
+                assert b"<Contents>" not in answer, (method, path)
+                assert b"FullPath" not in answer, (method, path)
+                assert b'"fid"' not in answer, (method, path)
+        assert objects.keys("") == ["images/a.png"]
+        assert b"".join(objects.open("images/a.png")) == picture
+
+
+def ask(method: str, url: str) -> bytes:
+    """What anybody gets there; b"" where the port speaks no HTTP/1.1."""
+    try:
+        body = {"content": b"x"} if method in ("POST", "PUT") else {}
+        return httpx2.request(method, url, headers={"Host": "evil.example"}, timeout=5, **body).content
+    except httpx2.HTTPError:
+        return b""
+
+
+def speaks_grpc(port: int) -> bool:
+    """Whether a server answers HTTP/2 without TLS with a SETTINGS frame (type 4)."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(HTTP2)
+        try:
+            return connection.recv(9)[3:4] == b"\x04"
+        except OSError:
+            return False
 
 
 def test_storage_leaves_no_sockets_beside_the_home(home: Path) -> None:
