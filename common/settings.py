@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from common.broker_url import read_broker_url
 from common.models import BUILT_IN, ModelEntry
 from common.reach import Reach
 
@@ -55,7 +56,9 @@ class Settings(ModelSettings, DatabaseSettings):
     """Frozen settings. A field without a default must be given; the README's table is made from these fields."""
 
     # Where things are
-    broker_url: SecretStr = Field(description="Redis or Valkey, as redis://:password@host:port/0")
+    broker_url: SecretStr = Field(
+        description="Redis or Valkey, as redis://:password@host:port/0; rediss:// is TLS, the certificate checked"
+    )
     s3_endpoint_url: str = Field(description="S3-compatible storage as the API and the workers reach it")
     s3_public_url: str = Field(
         default="", description="the same storage as clients reach it, for presigned URLs; empty: s3_endpoint_url"
@@ -171,6 +174,11 @@ class Settings(ModelSettings, DatabaseSettings):
             if isinstance(given := split.get(field), str):
                 split[field] = [name.strip() for name in given.split(",") if name.strip()]
         return split
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_brokers(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(read_broker_url(value.get_secret_value()))
 
     @field_validator("webhook_allow")
     @classmethod

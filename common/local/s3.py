@@ -44,7 +44,9 @@ def start_s3(home: Path, *, ports: Sequence[int], access_key: str, secret_key: s
     # small volumes, and enough of them: each bucket takes seven
     sizes = ["-master.volumeSizeLimitMB=1024", "-master.volumePreallocate=false", "-volume.max=1000"]
     options = [f"-s3.port={ports[0]}", f"-s3.config={identities.resolve()}"]
-    return children.start(home, "s3", [*command, *sizes, *options], environment=os.environ | _closed(home), folder=folder)
+    return children.start(
+        home, "s3", [*command, *sizes, *options], environment=os.environ | _closed(home), folder=folder
+    )
 
 
 def _closed(home: Path) -> dict[str, str]:
