@@ -162,6 +162,12 @@ class DeadlinePassed(KilnError):
     code = "job_deadline_passed"
 
 
+class DeviceFailed(KilnError):
+    """The device failed with this job, again and again."""
+
+    code = "device_failed"
+
+
 class ModelNotLoadable(KilnError):
     """A part of a model cannot be loaded: says which, from where, and why."""
 
@@ -182,6 +188,8 @@ class JobCanceled(Interrupted):
 class Parked(Interrupted):
     """Base of the reasons to give the job back unharmed, and to go on later where it is."""
 
+    error: KilnError | None = None  # what went wrong, where something did
+
 
 class WorkerDraining(Parked):
     """The worker is asked to stop."""
@@ -193,6 +201,18 @@ class NotNow(Parked):
 
 class StoreAway(Parked):
     """The object store has been away for as long as an attempt lasts."""
+
+
+class Excused(Parked):
+    """Base of the reasons that do not look like the job's fault, but may be: so often they are (charge.py), no more."""
+
+    error: KilnError  # what the job is charged with beyond that
+
+
+class DeviceLost(Excused):
+    """The device is of no more use to this process, whichever job it was that broke it."""
+
+    error = DeviceFailed("the device failed with this job again and again")
 
 
 class LeaseLost(Interrupted):

@@ -9,13 +9,13 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.errors import DeadlinePassed, KilnError, NumericalError, OutOfDeviceMemory, StorageError
+from common.errors import DeadlinePassed, DeviceFailed, KilnError, NumericalError, OutOfDeviceMemory, StorageError
 from common.jobs.state import Lane, Stage
 from worker.diffusion.device import Device
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)  # seconds
 OUTCOMES = ("succeeded", "canceled", "parked", "retried", "failed", "lost")
-ENDINGS = (KilnError, StorageError, OutOfDeviceMemory, NumericalError, DeadlinePassed)
+ENDINGS = (KilnError, StorageError, OutOfDeviceMemory, NumericalError, DeadlinePassed, DeviceFailed)
 
 CLAIMS = Counter("kiln_worker_claims", "Jobs claimed", ["lane"])
 ATTEMPTS = Counter(
@@ -24,7 +24,9 @@ ATTEMPTS = Counter(
     "lost: its lease was gone, or the database for good, so nothing was written",
     ["outcome"],
 )
-FAILURES = Counter("kiln_worker_failures", "Attempts that failed, whether or not they are tried again", ["code"])
+FAILURES = Counter(
+    "kiln_worker_failures", "Attempts at which something went wrong, charged or not, tried again or not", ["code"]
+)
 STAGE_SECONDS = Histogram(
     "kiln_worker_stage_seconds", "Time that jobs took for a stage, waits within it included", ["stage"], buckets=BUCKETS
 )

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from common.errors import Interrupted, JobCanceled, KilnError, LeaseLost, Parked, StorageError, Unavailable
+from common.errors import Excused, Interrupted, JobCanceled, KilnError, LeaseLost, Parked, StorageError, Unavailable
 from common.jobs import lease
 from common.jobs.claim import Claim
 from common.jobs.lease import StoredImage
@@ -72,8 +72,9 @@ def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status | None:
 
 
 def _count(outcome: Outcome, status: Status) -> None:
-    if isinstance(outcome, Broken):
-        FAILURES.labels(outcome.error.code).inc()
+    match outcome:
+        case Broken(error) | Stopped(Parked(error=KilnError() as error)):
+            FAILURES.labels(error.code).inc()
     again = "retried" if isinstance(outcome, Broken) else "parked"
     ATTEMPTS.labels(again if status is Status.QUEUED else status.value).inc()
 
@@ -91,6 +92,10 @@ def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status:
             lease.cancel(engine, claim)
             log.info("job canceled")
             return Status.CANCELED
+        case Stopped(Excused() as reason):
+            status = lease.excuse(engine, claim, reason.error, max_failures=workshop.settings.max_failures)
+            log.warning("job given back", status=status.value, code=reason.error.code, reason=reason.error.detail)
+            return status
         case Stopped(Parked()):
             lease.park(engine, claim)
             log.info("job parked")

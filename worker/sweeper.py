@@ -65,8 +65,9 @@ def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
         SWEEPS.inc()
         RETURNED.inc(swept.returned)
         EXPIRED.inc(swept.expired)
-        if swept.returned or swept.expired or swept.closed or swept.told:
-            log.info("swept", returned=swept.returned, expired=swept.expired, closed=swept.closed, told=swept.told)
+        done = {name: getattr(swept, name) for name in ("returned", "excused", "expired", "closed", "told")}
+        if any(done.values()):
+            log.info("swept", **done)
         for model in settings.registry:
             ring_for_waiting(engine, doorbell, model)
 

@@ -10,23 +10,19 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, literal, null, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import reading, transaction
 from common.errors import KilnError, LeaseLost, NotNow, as_json
 from common.ids import new_id
+from common.jobs.charge import CLOCK, EXCUSABLE, NO_LEASE, as_column, charge
 from common.jobs.claim import Claim
 from common.jobs.state import Stage, Status
 from common.jobs.tables import images, is_running, jobs
 
-_CLOCK = func.clock_timestamp()
-_NO_LEASE: dict[str, None] = {"lease_token": None, "lease_expires_at": None, "run_deadline_at": None}
-
-
 # What was asked of a job while it runs. When it was claimed its time had come: a later one was given to it since
-_WISHES = (jobs.c.cancel_requested_at.is_not(None).label("cancel"), (jobs.c.not_before > _CLOCK).label("wait"))
+_WISHES = (jobs.c.cancel_requested_at.is_not(None).label("cancel"), (jobs.c.not_before > CLOCK).label("wait"))
 
 Wishes = Mapping[UUID, Row[Any]]  # by token
 
@@ -56,7 +52,7 @@ def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) 
     statement = (
         update(jobs)
         .where(jobs.c.lease_token.in_(tokens), is_running)
-        .values(lease_expires_at=func.least(_CLOCK + timedelta(seconds=lease_seconds), jobs.c.run_deadline_at))
+        .values(lease_expires_at=func.least(CLOCK + timedelta(seconds=lease_seconds), jobs.c.run_deadline_at))
         .returning(jobs.c.lease_token, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
     )
     with transaction(engine) as connection:
@@ -112,8 +108,8 @@ def succeed(
             timings=dict(timings),
             stage=None,
             progress_done=case((asked, jobs.c.progress_done), else_=jobs.c.progress_total),
-            finished_at=_CLOCK,
-            **_NO_LEASE,
+            finished_at=CLOCK,
+            **NO_LEASE,
         )
         .returning(jobs.c.status)
     )
@@ -137,7 +133,13 @@ def retry(engine: Engine, claim: Claim, error: KilnError, *, max_failures: int) 
 
     Returns QUEUED, or FAILED where its failures are used up, or CANCELED where that was asked. Raises LeaseLost.
     """
-    row = _write(engine, claim, charge(error, max_failures), jobs.c.status)
+    row = _write(engine, claim, charge(as_column(error), max_failures), jobs.c.status)
+    return Status(row.status)
+
+
+def excuse(engine: Engine, claim: Claim, error: KilnError, *, max_failures: int) -> Status:
+    """Give the job back uncharged, for it does not look like its fault: counted, and beyond EXCUSES as retry() does."""
+    row = _write(engine, claim, charge(as_column(error), max_failures, excused=EXCUSABLE), jobs.c.status)
     return Status(row.status)
 
 
@@ -149,33 +151,13 @@ def cancel(engine: Engine, claim: Claim) -> None:
 def park(engine: Engine, claim: Claim) -> None:
     """Give the job back unharmed, as its worker or it itself is to stop: no failure is charged. Raises LeaseLost."""
     asked = jobs.c.cancel_requested_at.is_not(None)
-    values = _NO_LEASE | {
+    values = NO_LEASE | {
         "status": case((asked, Status.CANCELED), else_=Status.QUEUED),
-        "finished_at": case((asked, _CLOCK)),
+        "finished_at": case((asked, CLOCK)),
         "stage": None,
         "published_at": None,
     }
     _write(engine, claim, values)
-
-
-def charge(error: KilnError, max_failures: int) -> dict[str, Any]:
-    """One failure more: canceled if asked, failed if it was the last, else queued again.
-
-    The pause doubles with each failure, from about 2 seconds to about 5 minutes, and is spread by half either way.
-    """
-    pause = func.least(300, 2 * func.power(2, jobs.c.failures)) * (0.5 + func.random())
-    asked = jobs.c.cancel_requested_at.is_not(None)
-    used_up = jobs.c.failures + 1 >= max_failures
-    return _NO_LEASE | {
-        "status": case((asked, Status.CANCELED), (used_up, Status.FAILED), else_=Status.QUEUED),
-        "failures": jobs.c.failures + 1,
-        "error": case((and_(~asked, used_up), literal(as_json(error), JSONB)), else_=null()),
-        "finished_at": case((asked | used_up, _CLOCK)),
-        # not sooner than it may start anyway: its batch may be paused by now
-        "not_before": func.greatest(jobs.c.not_before, _CLOCK + func.make_interval(0, 0, 0, 0, 0, 0, pause)),
-        "stage": None,
-        "published_at": None,
-    }
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:
@@ -201,7 +183,7 @@ def _heed(cancel: bool, wait: bool) -> bool:
 
 
 def _ended(status: Status) -> dict[str, Any]:
-    return _NO_LEASE | {"status": status, "stage": None, "finished_at": _CLOCK}
+    return NO_LEASE | {"status": status, "stage": None, "finished_at": CLOCK}
 
 
 def _earlier_finish(connection: Connection, claim: Claim) -> Status:

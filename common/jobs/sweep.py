@@ -5,23 +5,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, any_, case, func, literal_column, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
-from common.errors import WorkerLost
+from common.errors import DeadlinePassed, WorkerLost
+from common.jobs.charge import CLOCK, EXCUSABLE, as_column, charge
 from common.jobs.claim import line_up
 from common.jobs.deliveries import tell_completed
-from common.jobs.lease import charge
 from common.jobs.owner import remove_jobs
 from common.jobs.state import Status
 from common.jobs.steer import close_windows
-from common.jobs.tables import INSTANT, is_queued, is_running, jobs
+from common.jobs.tables import INSTANT, is_queued, is_running, jobs, workers
 from common.jobs.workers import forget_workers
 
 _FORGET_WORKERS_AFTER = 24 * 3600
 _REPUBLISH_AFTER = timedelta(seconds=30)
 _LINED_UP = 20_000  # in one round: a second or two
 
+
+_SILENT = WorkerLost("the worker went silent or died with this job, and its attempts are used up")
+_STUCK = DeadlinePassed("attempts took longer than one may, and did not end by themselves")
 
 _SWEEPING = 4_201_851_713  # advisory lock, any number of our own
 
@@ -31,6 +35,7 @@ class Swept:
     """What one round did, in jobs and workers."""
 
     returned: int
+    excused: int  # whose charge was taken back
     expired: int
     closed: int  # windows of batches
     lined_up: int  # whose time has come
@@ -46,10 +51,11 @@ def only_sweeper(engine: Engine) -> Iterator[bool]:
 
 
 def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
-    """Take back dead leases, expire what its deadline overtook, close windows, line up what is due, write to the
-    receivers of batches that are over, forget workers that were silent for a day."""
+    """Take back dead leases, and the charges of workers that were cut off; expire what its deadline overtook, close
+    windows, line up what is due, write to the receivers of batches that are over, forget workers silent for a day."""
     return Swept(
         returned=return_expired(engine, lease_seconds=lease_seconds, max_failures=max_failures),
+        excused=take_back_charges(engine),
         expired=expire_overdue(engine),
         closed=close_windows(engine),
         lined_up=line_up_due(engine),
@@ -59,28 +65,80 @@ def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Sw
 
 
 def return_expired(engine: Engine, *, lease_seconds: float, max_failures: int, limit: int = 500) -> int:
-    """Take back jobs whose lease ran out, charging a failure each; returns how many.
+    """Take back jobs whose lease ran out, charging a failure each; returns how many. Beside a job that failed before
+    none is charged but that one: it may be what killed the worker.
 
     Locks and re-checks in one statement, so a late heartbeat or finish wins or loses as a whole. Waits one lease
     after a restart of the server, when every lease looks expired though the workers are well.
     """
-    clock = func.clock_timestamp()
     dead = (
         select(jobs.c.id)
         .where(
             is_running,
-            jobs.c.lease_expires_at <= clock,
-            func.pg_postmaster_start_time() < clock - timedelta(seconds=lease_seconds),
+            jobs.c.lease_expires_at <= CLOCK,
+            func.pg_postmaster_start_time() < CLOCK - timedelta(seconds=lease_seconds),
         )
         .order_by(jobs.c.lease_expires_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("dead")
     )
-    error = WorkerLost("the worker went silent or died with this job, and its attempts are used up")
-    statement = update(jobs).where(jobs.c.id == dead.c.id, is_running).values(charge(error, max_failures))
+    error = case((jobs.c.run_deadline_at <= CLOCK, as_column(_STUCK)), else_=as_column(_SILENT))
+    excused = _beside_suspect() & EXCUSABLE
+    values = charge(error, max_failures, excused=excused) | {
+        "lost_by": case((excused, jobs.c.lost_by), else_=func.array_append(jobs.c.lost_by, jobs.c.worker)),
+        "lost_at": case((excused, jobs.c.lost_at), else_=CLOCK),
+    }
+    statement = update(jobs).where(jobs.c.id == dead.c.id, is_running).values(values)
     with transaction(engine) as connection:
         return connection.execute(statement).rowcount
+
+
+def take_back_charges(engine: Engine, limit: int = 500) -> int:
+    """Excuse the jobs whose worker is heard of again that was silent for a lease: it was cut off, and is no worse for
+    the job; returns how many. What is over stays as it is, and so does who was excused as often as one may be.
+
+    By the worker's own entry, which no other process writes: who lost a lease writes nothing of the job.
+    """
+    heard = (
+        select(jobs.c.id, workers.c.id.label("worker"))
+        .join(workers, workers.c.id == any_(jobs.c.lost_by))
+        .where(
+            jobs.c.lost_at > INSTANT - timedelta(seconds=_FORGET_WORKERS_AFTER),
+            jobs.c.lost_at < workers.c.seen_at,
+            jobs.c.finished_at.is_(None),
+            EXCUSABLE,
+        )
+        .order_by(jobs.c.id)
+        .limit(limit)
+        .with_for_update(of=jobs, skip_locked=True)
+        .cte("heard")
+    )
+    others = func.array_remove(jobs.c.lost_by, heard.c.worker)
+    times = func.cardinality(jobs.c.lost_by) - func.cardinality(others)
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == heard.c.id, jobs.c.finished_at.is_(None))
+        .values(
+            failures=func.greatest(0, jobs.c.failures - times),
+            excused=jobs.c.excused + times,
+            lost_by=others,
+            lost_at=case((func.cardinality(others) > 0, jobs.c.lost_at)),
+        )
+    )
+    with transaction(engine) as connection:
+        return connection.execute(statement).rowcount
+
+
+def _beside_suspect() -> ColumnElement[bool]:
+    """Whether the job never failed, and its worker had one in hand that did: has it still, or lost it since then."""
+    suspect = jobs.alias("suspect")
+    running = suspect.c.status == literal_column("'running'")
+    has = select(suspect.c.id).where(running, suspect.c.worker == jobs.c.worker, suspect.c.failures > 0)
+    lost = select(suspect.c.id).where(
+        suspect.c.lost_at > jobs.c.started_at, jobs.c.worker == any_(suspect.c.lost_by), suspect.c.failures > 1
+    )
+    return (jobs.c.failures == 0) & or_(has.exists(), lost.exists())
 
 
 def expire_overdue(engine: Engine) -> int:

@@ -57,6 +57,9 @@ jobs = Table(
     # who does it
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
+    Column("excused", Integer, nullable=False, server_default="0"),  # returns that were counted, and not charged
+    Column("lost_by", ARRAY(Text), nullable=False, server_default="{}"),  # whose silence was charged, each time
+    Column("lost_at", DateTime(timezone=True)),  # when last
     Column("lease_token", Uuid),
     Column("lease_expires_at", DateTime(timezone=True)),
     Column("run_deadline_at", DateTime(timezone=True)),
@@ -105,6 +108,7 @@ Index("jobs_virtual_time", jobs.c.lane, jobs.c.turn, postgresql_where=text("stat
 Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("due"))
 Index("jobs_deadline", jobs.c.deadline, postgresql_where=text("status = 'queued' AND deadline IS NOT NULL"))
 Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'running'"))
+Index("jobs_lost", jobs.c.lost_at, postgresql_where=text("lost_at IS NOT NULL"))
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
 Index("jobs_status", jobs.c.owner, jobs.c.status, jobs.c.id)
 Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
@@ -140,11 +144,7 @@ batches = Table(
     CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
 )
 Index("batches_best", batches.c.id, postgresql_where=text("keep_best IS NOT NULL AND pruned_at IS NULL"))
-Index(
-    "batches_untold",
-    batches.c.id,
-    postgresql_where=text("webhook -> 'events' ? 'completed' AND told_at IS NULL"),
-)
+Index("batches_untold", batches.c.id, postgresql_where=text("webhook -> 'events' ? 'completed' AND told_at IS NULL"))
 Index("batches_owner", batches.c.owner, batches.c.id)
 Index("batches_closing", batches.c.closes_at, postgresql_where=text("closes_at IS NOT NULL"))
 

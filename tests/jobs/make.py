@@ -68,12 +68,14 @@ def claimed(engine: Engine, worker: str = "w1", **changes: Any) -> Claim:
     return taken
 
 
-def let_leases_run_out(engine: Engine) -> None:
-    """What a minute of silence does, without the minute."""
+def let_leases_run_out(engine: Engine, job_id: UUID | None = None) -> None:
+    """What a minute of silence does, without the minute; to all leases, or that of one job."""
+    statement = text(
+        "UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '1 s'"
+        " WHERE status = 'running' AND id = coalesce(:id, id)"
+    )
     with transaction(engine) as connection:
-        connection.execute(
-            text("UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '1 s' WHERE status = 'running'")
-        )
+        connection.execute(statement, {"id": job_id})
 
 
 def let_pauses_pass(engine: Engine) -> None:

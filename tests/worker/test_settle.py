@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from common.db import transaction
-from common.errors import JobCanceled, LeaseLost, NotFound, NumericalError, StorageError, WorkerDraining
+from common.errors import DeviceLost, JobCanceled, LeaseLost, NotFound, NumericalError, StorageError, WorkerDraining
+from common.jobs.charge import EXCUSES
 from common.jobs.claim import Claim
 from common.jobs.lease import StoredImage
 from common.jobs.owner import cancel_job
@@ -26,6 +27,7 @@ from worker.workshop import Workshop
 
 FINISHED = Finished((PICTURE,), {"seed": 1}, {"diffuse_ms": 7})
 CANCELED, DRAINING, LOST = Stopped(JobCanceled()), Stopped(WorkerDraining()), Stopped(LeaseLost())
+GIVEN_BACK = Stopped(DeviceLost())
 PASSING = Broken(StorageError("the bucket is away"), retryable=True)
 LASTING = Broken(NumericalError("the latents became NaN"), retryable=False)
 
@@ -60,11 +62,12 @@ def row(engine: Engine, claim: Claim) -> Row:
         (FINISHED, Row("succeeded", 0, None, 1), Row("canceled", 0, None, 0)),
         (CANCELED, Row("canceled", 0, None, 0), Row("canceled", 0, None, 0)),
         (DRAINING, Row("queued", 0, None, 0), Row("canceled", 0, None, 0)),
+        (GIVEN_BACK, Row("queued", 0, None, 0), Row("canceled", 0, None, 0)),
         (LOST, Row("running", 0, None, 0), Row("running", 0, None, 0)),
         (PASSING, Row("queued", 1, None, 0), Row("canceled", 1, None, 0)),
         (LASTING, Row("failed", 1, "numerical_error", 0), Row("failed", 1, "numerical_error", 0)),
     ],
-    ids=["finished", "canceled", "draining", "lost", "passing", "lasting"],
+    ids=["finished", "canceled", "draining", "given back", "lost", "passing", "lasting"],
 )
 @pytest.mark.parametrize("canceling", [False, True], ids=["", "with a cancel asked for"])
 def test_each_outcome_is_one_write(
@@ -88,11 +91,12 @@ def test_each_outcome_is_one_write(
         (FINISHED, "succeeded", None),
         (CANCELED, "canceled", None),
         (DRAINING, "parked", None),
+        (GIVEN_BACK, "parked", "device_failed"),
         (LOST, "lost", None),
         (PASSING, "retried", "storage_unavailable"),
         (LASTING, "failed", "numerical_error"),
     ],
-    ids=["finished", "canceled", "draining", "lost", "passing", "lasting"],
+    ids=["finished", "canceled", "draining", "given back", "lost", "passing", "lasting"],
 )
 def test_each_outcome_is_counted_once(workshop: Workshop, outcome: Outcome, ended: str, failure: str | None) -> None:
     """Alerts that stay silent over failing jobs."""
@@ -125,7 +129,17 @@ def test_errors_that_may_pass_end_the_job_once_its_failures_are_used_up(workshop
     assert row(workshop.engine, taken) == Row("failed", workshop.settings.max_failures, "storage_unavailable", 0)
 
 
-@pytest.mark.parametrize("outcome", [FINISHED, CANCELED, DRAINING, LOST, PASSING, LASTING])
+def test_what_is_given_back_too_often_is_charged_and_fails(workshop: Workshop) -> None:
+    submit(workshop.engine)
+    for _ in range(EXCUSES + workshop.settings.max_failures):
+        let_pauses_pass(workshop.engine)
+        taken = claimed(workshop.engine)
+        settle(taken, GIVEN_BACK, workshop)
+
+    assert row(workshop.engine, taken) == Row("failed", workshop.settings.max_failures, "device_failed", 0)
+
+
+@pytest.mark.parametrize("outcome", [FINISHED, CANCELED, DRAINING, GIVEN_BACK, LOST, PASSING, LASTING])
 def test_a_late_outcome_of_a_lost_lease_changes_nothing(workshop: Workshop, outcome: Outcome) -> None:
     submit(workshop.engine)
     late = claimed(workshop.engine, "w1")

@@ -30,10 +30,18 @@ class LeaseMachine(User, Clock):
         for row in rows:
             expected = self.jobs[row.id]
             assert (row.status, row.attempt, row.progress_done) == (expected.status, expected.attempt, expected.done)
+            assert self.read_costs(row.id) == (expected.failures, expected.excused, sorted(expected.lost_by))
             assert [k for i in row.images for k in (i.key, i.thumbnail_key)] == expected.object_keys
             if expected.status in TERMINAL:
                 assert expected.final in (None, row), "a finished job changed"
                 expected.final = row
+
+    def read_costs(self, job_id: UUID) -> tuple[int, int, list[str]]:
+        with reading(self.engine) as connection:
+            row = connection.execute(
+                select(jobs.c.failures, jobs.c.excused, jobs.c.lost_by).where(jobs.c.id == job_id)
+            ).one()
+        return row.failures, row.excused, sorted(row.lost_by)
 
     @invariant()
     def the_event_log_tells_every_change_and_no_other(self) -> None:

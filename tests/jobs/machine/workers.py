@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from common.errors import NumericalError, StorageError
+from common.errors import DeviceLost, NumericalError, StorageError
 from common.jobs import lease
 from common.jobs.state import Stage, Status
 from tests.jobs.machine.expected import MAX_FAILURES, Expected, Table
@@ -24,7 +24,7 @@ class Workers(Table):
         for _ in range(4):
             self.jobs[submit(self.engine)] = Expected()
         for worker in WORKERS:
-            self.took(claimed(self.engine, worker))
+            self.took(claimed(self.engine, worker), worker)
 
     @rule(worker=st.sampled_from(WORKERS), oldest=st.booleans())
     def claim(self, worker: str, oldest: bool) -> None:
@@ -32,7 +32,7 @@ class Workers(Table):
         taken = claim(self.engine, worker, oldest=oldest)
         assert bool(taken) is bool(self.within(Status.QUEUED))
         if taken:
-            self.took(taken)
+            self.took(taken, worker)
 
     @rule()
     def both_claim_at_once(self) -> None:
@@ -42,10 +42,10 @@ class Workers(Table):
             first = list(threads.map(lambda worker: claim(self.engine, worker), WORKERS))
         assert any(first) is bool(self.within(Status.QUEUED))
         again = [each or claim(self.engine, worker) for each, worker in zip(first, WORKERS, strict=True)]
-        taken = [each for each in again if each]
+        taken = [(each, worker) for each, worker in zip(again, WORKERS, strict=True) if each]
         assert len(taken) == min(2, len(self.within(Status.QUEUED)))
-        for each in sorted(taken, key=lambda each: each.job_id):  # whoever was first, or no example could be repeated
-            self.took(each)
+        for each, worker in taken:
+            self.took(each, worker)
 
     @rule()
     def heartbeat(self) -> None:
@@ -108,7 +108,7 @@ class Workers(Table):
     def fail(self, data: st.DataObject) -> None:
         taken, expected = self.pick(data)
         error = NumericalError("NaN")
-        self.write(taken, lambda: lease.fail(self.engine, taken, error), lambda: expected.end(Status.FAILED))
+        self.write(taken, lambda: lease.fail(self.engine, taken, error), expected.fail)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -119,6 +119,14 @@ class Workers(Table):
             lambda: lease.park(self.engine, taken),
             lambda: expected.end(Status.CANCELED if expected.cancel else Status.QUEUED),
         )
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def excuse(self, data: st.DataObject) -> None:
+        """What a worker does whose device has died."""
+        taken, expected = self.pick(data)
+        error = DeviceLost.error
+        self.write(taken, lambda: lease.excuse(self.engine, taken, error, max_failures=MAX_FAILURES), expected.excuse)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
