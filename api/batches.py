@@ -103,7 +103,10 @@ def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> 
 
 @router.post("/{batch_id}/cancel", response_model=Shown)
 def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
-    """Cancel its jobs: those that wait at once, those that run at their next step. What is over stays as it is."""
+    """Cancel its jobs: none starts any more, those that run stop at their next step. What is over stays as it is.
+
+    The counts of a very large batch follow within seconds.
+    """
     key = parse_id("batch", batch_id)
     steer.cancel_batch(kiln.engine, owner, key)
     return _show(request, kiln, owner, key)

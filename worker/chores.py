@@ -14,7 +14,7 @@ from common.errors import StorageError, Unavailable
 from common.jobs.best import drop_rest
 from common.jobs.files import forget_files
 from common.jobs.garbage import find_garbage, settled_before
-from common.jobs.sweep import forget_finished
+from common.jobs.retention import forget_finished
 from common.objects import Objects
 from common.settings import Settings
 

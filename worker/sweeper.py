@@ -6,6 +6,7 @@ nobody waits for is done beside it: see chores.py; and webhooks are delivered: d
 
 import signal
 import threading
+from functools import partial
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -14,7 +15,8 @@ from sqlalchemy import Engine
 
 from common.db import make_engine
 from common.errors import Unavailable
-from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
+from common.jobs.steer import steer_on
+from common.jobs.sweep import only_sweeper, round_parts, take_unpublished
 from common.objects import Objects
 from common.queue import Doorbell
 from common.reach import Reach
@@ -29,6 +31,7 @@ SWEEPS = Counter("kiln_sweeper_sweeps", "Rounds of this sweeper, those left to a
 RETURNED = Counter("kiln_sweeper_returned_jobs", "Jobs taken back from workers that died or went silent")
 EXPIRED = Counter("kiln_sweeper_expired_jobs", "Jobs whose deadline passed before they began")
 
+TOLD = ("returned", "excused", "expired", "told", "steered")
 MAX_WAITING = 64  # messages of one model: enough to wake every seat, whatever the backlog
 
 
@@ -57,19 +60,26 @@ def main() -> None:
 
 
 def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
-    """One round, unless another sweeper is at it. Raises Unavailable."""
-    with only_sweeper(engine) as alone:
-        if not alone:
-            return
-        swept = sweep_once(engine, lease_seconds=settings.lease_seconds, max_failures=settings.max_failures)
-        SWEEPS.inc()
-        RETURNED.inc(swept.returned)
-        EXPIRED.inc(swept.expired)
-        done = {name: getattr(swept, name) for name in ("returned", "excused", "expired", "closed", "told")}
-        if any(done.values()):
-            log.info("swept", **done)
-        for model in settings.registry:
-            ring_for_waiting(engine, doorbell, model)
+    """One round, unless another sweeper is at it: a part that fails costs the others nothing. Raises Unavailable."""
+    parts = round_parts(engine, lease_seconds=settings.lease_seconds, max_failures=settings.max_failures)
+    parts |= {f"rung {model}": partial(ring_for_waiting, engine, doorbell, model) for model in settings.registry}
+    parts["steered"] = partial(steer_on, engine)
+    done: dict[str, int] = {}
+    with only_sweeper(engine) as held:
+        for name, part in parts.items():
+            if not held():
+                return
+            try:
+                done[name] = part()
+            except Unavailable:
+                log.warning("not swept: the database does not answer", part=name)
+            except Exception:  # tried again in the next round
+                log.exception("not swept", part=name)
+    SWEEPS.inc()
+    RETURNED.inc(done.get("returned", 0))
+    EXPIRED.inc(done.get("expired", 0))
+    if told := {name: done[name] for name in TOLD if done.get(name)}:
+        log.info("swept", **told)
 
 
 def ring_for_waiting(engine: Engine, doorbell: Doorbell, model: str) -> int:

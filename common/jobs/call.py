@@ -15,6 +15,7 @@ from common.jobs.submit import Receipt, Submission, insert_job
 from common.jobs.tables import batches, calls
 
 PATIENCE = timedelta(hours=1)  # after its last try a call is given up by its client, whatever the client is
+_FORGOTTEN = 100  # old calls by a new one; no two wait for each other over them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def open_call(
         opened = insert(calls).values(held_until=func.clock_timestamp() + hold, **values).returning(calls.c.held_until)
         call = Call(receipt, connection.execute(opened).scalar_one())
         old = (calls.c.owner == submission.owner) & (calls.c.held_until < func.clock_timestamp() - PATIENCE)
-        connection.execute(delete(calls).where(old))
+        free = select(calls.c.job_id).where(old).limit(_FORGOTTEN).with_for_update(skip_locked=True)
+        connection.execute(delete(calls).where(calls.c.job_id.in_(free)))
         return call
 
 

@@ -11,9 +11,16 @@ from sqlalchemy import Connection, Engine, Row, func, select, update
 from common.db import transaction
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
-from common.jobs.tables import INSTANT, LINE, is_queued, jobs
+from common.jobs.tables import INSTANT, LINE, batches, is_queued, jobs
 
 _LINED_UP = 100  # by one claim at most: some milliseconds
+# Jobs of a batch that was paused or canceled may not have been told yet. Not EXISTS, which the planner might turn into
+# a join with all that waits
+_goes_on = (
+    select(batches.c.paused_at.is_(None) & batches.c.canceled_at.is_(None))
+    .where(batches.c.id == jobs.c.batch_id)
+    .scalar_subquery()
+)
 _TAKEN = [jobs.c[name] for name in ("id", "attempt", "spec", "lane", "priority", "failures", "owner", "batch_id")]
 
 
@@ -58,6 +65,7 @@ def claim_job(
             func.coalesce(jobs.c.deadline > clock, True) | (jobs.c.attempt > 0),  # in time, or begun in time
             jobs.c.model.in_(models),
             jobs.c.lane.in_(lanes),
+            func.coalesce(_goes_on, True),
         )
         .order_by(*([jobs.c.id] if oldest else LINE))
         .limit(1)

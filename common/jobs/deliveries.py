@@ -24,6 +24,7 @@ from common.jobs.tables import batches, is_queued, is_running, jobs
 PERSEVERANCE = timedelta(days=1)  # the trigger's, too
 _FIRST_PAUSE = 5.0  # seconds
 _LONGEST_PAUSE = 4 * 3600.0
+_LOT = 1000  # deliveries given up in one transaction
 _CLOCK = func.clock_timestamp()
 
 
@@ -114,8 +115,8 @@ def settle_delivery(engine: Engine, attempt: Attempt, *, status_code: int | None
             .values(last_status_code=status_code, last_error=error, **_outcome(one.attempts, status_code))
             .returning(deliveries.c.status)
         ).one_or_none()
-        if row is not None and row.status == DeliveryStatus.DISABLED:
-            _disable(connection, one.owner, one.url)
+    if row is not None and row.status == DeliveryStatus.DISABLED:
+        _disable(engine, one.owner, one.url)
     return DeliveryStatus(row.status) if row else DeliveryStatus.PENDING
 
 
@@ -136,16 +137,19 @@ def tell_completed(engine: Engine, limit: int = 100) -> int:
     # Written out, as in the index
     wants = literal_column("batches.webhook -> 'events' ? 'completed'", Boolean) & batches.c.told_at.is_(None)
     chosen = batches.c.keep_best.is_(None) | batches.c.pruned_at.is_not(None)
-    told = 0
-    with transaction(engine) as connection:
+    with reading(engine) as connection:
         over = connection.execute(select(batches.c.id).where(wants, chosen, ~live).limit(limit)).scalars().all()
-        held = select(batches).where(batches.c.id.in_(over)).with_for_update(skip_locked=True)
-        for batch in connection.execute(held).all():
+    told = 0
+    for batch_id in over:
+        this = batches.c.id == batch_id
+        with transaction(engine) as connection:  # one a batch: counting its jobs takes a while, and holds its row
+            if connection.execute(select(batches.c.id).where(this).with_for_update(skip_locked=True)).first() is None:
+                continue
             # Looked at again, now that nobody can add jobs to it
-            still = select(batches.c.id).where(batches.c.id == batch.id, wants, chosen, ~live)
-            if connection.execute(still).first():
+            batch = connection.execute(select(batches).where(this, wants, chosen, ~live)).one_or_none()
+            if batch is not None:
                 connection.execute(insert(deliveries).values(_completion(connection, batch)))
-                connection.execute(update(batches).where(batches.c.id == batch.id).values(told_at=_CLOCK))
+                connection.execute(update(batches).where(this).values(told_at=_CLOCK))
                 told += 1
     return told
 
@@ -197,11 +201,19 @@ def _outcome(attempts: int, status_code: int | None) -> dict[str, Any]:
     }
 
 
-def _disable(connection: Connection, owner: str, url: str) -> None:
-    """Give up what else waits for a receiver that is gone. The trigger sees to what is still to come."""
-    rest = (deliveries.c.owner == owner) & (deliveries.c.url == url) & (deliveries.c.status == DeliveryStatus.PENDING)
-    gone = {"status": DeliveryStatus.DISABLED, "next_attempt_at": null()}
-    connection.execute(update(deliveries).where(rest).values(gone))
+def _disable(engine: Engine, owner: str, url: str) -> None:
+    """Give up what else waits for a receiver that is gone. The trigger sees to what is still to come.
+
+    Some at a time, and not what is being settled: its receiver answers the same.
+    """
+    waits = (deliveries.c.owner == owner) & (deliveries.c.url == url) & (deliveries.c.status == DeliveryStatus.PENDING)
+    lot = select(deliveries.c.id).where(waits).limit(_LOT).with_for_update(skip_locked=True).cte("lot")
+    gone = update(deliveries).where(deliveries.c.id == lot.c.id)
+    count = _LOT
+    while count == _LOT:
+        with transaction(engine) as connection:
+            values = {"status": DeliveryStatus.DISABLED, "next_attempt_at": null()}
+            count = connection.execute(gone.values(values)).rowcount
 
 
 def _completion(connection: Connection, batch: Row[Any]) -> dict[str, Any]:

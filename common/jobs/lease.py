@@ -4,6 +4,7 @@ Every write after the claim shows the lease's token in its WHERE clause. "No row
 lost, never success. Time is the database's clock throughout: clocks give liveness, the token gives safety.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -23,6 +24,9 @@ from common.jobs.tables import images, is_running, jobs
 
 # What was asked of a job while it runs. When it was claimed its time had come: a later one was given to it since
 _WISHES = (jobs.c.cancel_requested_at.is_not(None).label("cancel"), (jobs.c.not_before > CLOCK).label("wait"))
+
+_ANSWER = (jobs.c.lease_token, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
+_AGAIN = (0.0, 0.05, 0.1, 0.2, 0.2)  # pauses before each try to extend what others write at that moment, in seconds
 
 Wishes = Mapping[UUID, Row[Any]]  # by token
 
@@ -47,16 +51,22 @@ def extend_leases(engine: Engine, tokens: Sequence[UUID], lease_seconds: float) 
     """Prolong every lease of ``tokens`` that still stands: token -> has its user asked to cancel?
 
     A token missing from the answer is lost. A lease that ran out and was not taken is prolonged too, or a database
-    outage would kill good work; none is prolonged beyond its run deadline.
+    outage would kill good work; none is prolonged beyond its run deadline. A job that somebody else is writing is not
+    waited for, as others would stand still with it: it is tried again for half a second, and then by the next beat.
     """
-    statement = (
-        update(jobs)
-        .where(jobs.c.lease_token.in_(tokens), is_running)
-        .values(lease_expires_at=func.least(CLOCK + timedelta(seconds=lease_seconds), jobs.c.run_deadline_at))
-        .returning(jobs.c.lease_token, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
-    )
-    with transaction(engine) as connection:
-        return {row.lease_token: row.cancel for row in connection.execute(statement)}
+    extended: dict[UUID, bool] = {}
+    standing: dict[UUID, bool] = {}
+    for pause in _AGAIN:
+        time.sleep(pause)
+        mine = jobs.c.lease_token.in_([token for token in tokens if token not in extended]) & is_running
+        with transaction(engine) as connection:
+            extended |= _extend(connection, mine, lease_seconds)
+            if len(extended) == len(tokens):
+                break
+            standing = {row.lease_token: row.cancel for row in connection.execute(select(*_ANSWER).where(mine))}
+        if standing.keys() <= extended.keys():
+            break
+    return standing | extended
 
 
 def read_wishes(engine: Engine, claims: Collection[Claim]) -> Wishes:
@@ -158,6 +168,14 @@ def park(engine: Engine, claim: Claim) -> None:
         "published_at": None,
     }
     _write(engine, claim, values)
+
+
+def _extend(connection: Connection, mine: ColumnElement[bool], lease_seconds: float) -> dict[UUID, bool]:
+    """Of these jobs, prolong the leases of those that nobody is writing."""
+    free = select(jobs.c.id).where(mine).with_for_update(skip_locked=True, key_share=True).cte("free")
+    until = func.least(CLOCK + timedelta(seconds=lease_seconds), jobs.c.run_deadline_at)
+    statement = update(jobs).where(jobs.c.id == free.c.id, mine).values(lease_expires_at=until).returning(*_ANSWER)
+    return {row.lease_token: row.cancel for row in connection.execute(statement)}
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:

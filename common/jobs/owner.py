@@ -1,10 +1,10 @@
 """What an owner can do to a job that stands: cancel it, or delete it when it has finished."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Update, case, delete, func, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, Engine, case, delete, func, select, update
 
 from common.db import transaction
 from common.errors import Conflict
@@ -12,25 +12,19 @@ from common.jobs.garbage import unnamed
 from common.jobs.state import TERMINAL, Status
 from common.jobs.tables import images, is_queued, is_running, jobs
 
+# What canceling writes into a job that is not over
+CANCELED: dict[str, Any] = {
+    "cancel_requested_at": func.coalesce(jobs.c.cancel_requested_at, func.clock_timestamp()),
+    "status": case((is_queued, Status.CANCELED), else_=jobs.c.status),
+    "finished_at": case((is_queued, func.clock_timestamp())),
+}
+
 
 def cancel_job(engine: Engine, owner: str, job_id: UUID) -> None:
     """Cancel a queued job at once; ask the worker of a running one to, at its next step. Others stay as they are."""
     with transaction(engine) as connection:
-        connection.execute(canceling((jobs.c.id == job_id) & (jobs.c.owner == owner)))
-
-
-def canceling(wanted: ColumnElement[bool]) -> Update:
-    """The statement that cancels the ``wanted`` jobs as far as they are not over."""
-    clock = func.clock_timestamp()
-    return (
-        update(jobs)
-        .where(wanted, is_queued | is_running)
-        .values(
-            cancel_requested_at=func.coalesce(jobs.c.cancel_requested_at, clock),
-            status=case((is_queued, Status.CANCELED), else_=jobs.c.status),
-            finished_at=case((is_queued, clock)),
-        )
-    )
+        mine = (jobs.c.id == job_id) & (jobs.c.owner == owner)
+        connection.execute(update(jobs).where(mine, is_queued | is_running).values(CANCELED))
 
 
 def delete_job(engine: Engine, owner: str, job_id: UUID) -> list[str] | None:

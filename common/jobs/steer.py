@@ -1,18 +1,25 @@
 """A batch steered as one: paused, resumed, canceled by its owner; held back by the sweeper while its window is closed.
 
-All of it is a not_before that the claim heeds, and that the worker of a running job finds at its next step.
+What was asked stands in the batch's row at once, and the claim heeds it there. Its jobs are told of it after that, a
+few thousand at a time, each lot in a transaction of its own: nobody who holds a job waits for a hundred thousand
+others. A pause is a not_before that the worker of a running job finds at its next step.
 """
 
+import time
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.db import transaction
+from common.db import reading, transaction
 from common.jobs.due import PAUSED, due, window_of
-from common.jobs.owner import canceling
-from common.jobs.tables import batches, is_queued, is_running, jobs
+from common.jobs.owner import CANCELED
+from common.jobs.tables import INSTANT, batches, is_queued, is_running, jobs
+
+_LOT = 2000  # jobs told in one transaction: some tenths of a second
+_ANSWER_SECONDS = 1.0  # what is asked is answered after that; the sweeper tells the jobs that are left
+_PAUSE = 0.05  # seconds, until a job is looked at again that somebody else was writing
 
 
 def pause_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
@@ -20,62 +27,116 @@ def pause_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
 
     Nothing happens to a batch that was canceled.
     """
-    with transaction(engine) as connection:
-        since = func.coalesce(batches.c.paused_at, func.clock_timestamp())
-        if _steer(connection, owner, batch_id, paused_at=since):
-            connection.execute(update(jobs).where(_live(batch_id)).values(not_before=PAUSED))
+    since = func.coalesce(batches.c.paused_at, func.clock_timestamp())
+    _steer(engine, owner, batch_id, paused_at=since)
 
 
 def resume_batch(engine: Engine, owner: str, batch_id: UUID) -> list[str]:
     """Let the jobs of a paused batch start again: now, or when its window opens. Returns the models of those due."""
-    with transaction(engine) as connection:
-        batch = _steer(connection, owner, batch_id, paused_at=None)
-        if batch is None:
-            return []
-        when = due(connection, window_of(batch))
-        connection.execute(update(batches).where(batches.c.id == batch_id).values(closes_at=when.closes))
-        paused = _live(batch_id) & (jobs.c.not_before == PAUSED)
-        again = update(jobs).where(paused).values(not_before=when.opens, published_at=when.rung)
-        models = connection.execute(again.returning(jobs.c.model)).scalars()
-        return [] if when.later else list(models)
-
-
-def close_windows(engine: Engine, limit: int = 100) -> int:
-    """Hold back the jobs of batches whose window has closed, until it opens again; returns how many batches.
-
-    What waits gets a later not_before; what runs does too, and is parked by its worker. For the sweeper.
-    """
-    with transaction(engine) as connection:
-        closing = (
-            select(batches)
-            .where(batches.c.closes_at <= func.clock_timestamp())
-            .order_by(batches.c.closes_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        found = connection.execute(closing).all()
-        for batch in found:
-            when = due(connection, window_of(batch))
-            early = _live(batch.id) & (jobs.c.not_before < when.opens)
-            connection.execute(update(jobs).where(early).values(not_before=when.opens, published_at=None))
-            left = connection.execute(select(jobs.c.id).where(_live(batch.id)).limit(1)).first()
-            closes = when.closes if left else None
-            connection.execute(update(batches).where(batches.c.id == batch.id).values(closes_at=closes))
-        return len(found)
+    return _steer(engine, owner, batch_id, paused_at=None)
 
 
 def cancel_batch(engine: Engine, owner: str, batch_id: UUID) -> None:
-    """Cancel what waits at once; ask the workers of what runs to, at the next step. What is over stays as it is."""
-    with transaction(engine) as connection:
-        if _steer(connection, owner, batch_id, canceled_at=func.clock_timestamp()):
-            connection.execute(canceling(jobs.c.batch_id == batch_id))
+    """Cancel what waits; ask the workers of what runs to, at the next step. What is over stays as it is."""
+    _steer(engine, owner, batch_id, canceled_at=func.clock_timestamp())
 
 
-def _steer(connection: Connection, owner: str, batch_id: UUID, **values: ColumnElement[Any] | None) -> Row[Any] | None:
-    """Change the batch's row, and so lock it; None where the owner has no such batch, or it was canceled."""
+def steer_on(engine: Engine, seconds: float = 5.0) -> int:
+    """Hold back the jobs of batches whose window has closed, until it opens again, and tell jobs what they were not
+    told when their owner asked for it. Returns how many batches are done. For the sweeper.
+
+    Stops after so many ``seconds``; the next round goes on. What runs goes first.
+    """
+    until, done = time.monotonic() + seconds, 0
+    to_do = batches.c.steering | (batches.c.closes_at <= INSTANT)
+    with reading(engine) as connection:
+        found = connection.execute(select(batches.c.id).where(to_do).order_by(batches.c.id)).scalars().all()
+    for batch_id in found:
+        _tell(engine, batch_id, is_running)
+    for batch_id in found:
+        if time.monotonic() > until:
+            break
+        _tell_all(engine, batch_id, until)
+        done += _settle(engine, batch_id)
+    return done
+
+
+def _steer(engine: Engine, owner: str, batch_id: UUID, **values: ColumnElement[Any] | None) -> list[str]:
+    """Write into the batch's row what is asked, and tell its jobs; returns the models of those told that may start.
+
+    Nothing happens where the owner has no such batch, or it was canceled.
+    """
     mine = (batches.c.id == batch_id) & (batches.c.owner == owner) & batches.c.canceled_at.is_(None)
-    return connection.execute(update(batches).where(mine).values(**values).returning(*batches.c)).one_or_none()
+    with transaction(engine) as connection:
+        if not connection.execute(update(batches).where(mine).values(steering=True, **values)).rowcount:
+            return []
+    until, models = time.monotonic() + _ANSWER_SECONDS, list[str]()
+    while True:
+        models += _tell_all(engine, batch_id, until)
+        if _settle(engine, batch_id) or time.monotonic() > until:
+            return models
+        time.sleep(_PAUSE)
 
 
-def _live(batch_id: UUID) -> ColumnElement[bool]:
-    return (jobs.c.batch_id == batch_id) & (is_queued | is_running)
+def _tell_all(engine: Engine, batch_id: UUID, until: float) -> list[str]:
+    """Tell the batch's jobs what its row says, until so late; the models of those that may start."""
+    models = [row.model for row in _tell(engine, batch_id, is_running) if row.due]
+    after = UUID(int=0)
+    while told := _tell(engine, batch_id, is_queued & (jobs.c.id > after)):
+        models += [row.model for row in told if row.due]
+        after = max(row.id for row in told)
+        if time.monotonic() > until:
+            break
+    return models
+
+
+def _tell(engine: Engine, batch_id: UUID, which: ColumnElement[bool]) -> list[Row[UUID, str, bool]]:
+    """Tell the first of these jobs, as many as go into one transaction, what the batch's row says. Returns whom.
+
+    Who is being written at this moment is left out: so nobody is waited for, and there can be no deadlock.
+    """
+    with transaction(engine) as connection:
+        batch = _lock(connection, batch_id)
+        untold, values = _wish(connection, batch)
+        lot = (
+            select(jobs.c.id)
+            .where(jobs.c.batch_id == batch_id, which, untold)
+            .order_by(jobs.c.id)
+            .limit(_LOT)
+            .with_for_update(skip_locked=True, key_share=True)
+            .cte("lot")
+        )
+        told = update(jobs).where(jobs.c.id == lot.c.id).values(values).returning(jobs.c.id, jobs.c.model, jobs.c.due)
+        return list(connection.execute(told))
+
+
+def _settle(engine: Engine, batch_id: UUID) -> bool:
+    """Note that all jobs are told, and when the window closes next; False where some are not."""
+    with transaction(engine) as connection:
+        batch = _lock(connection, batch_id)
+        untold, _ = _wish(connection, batch)
+        live = (jobs.c.batch_id == batch_id) & (is_queued | is_running)
+        if connection.execute(select(jobs.c.id).where(live, untold).limit(1)).first():
+            return False
+        left = connection.execute(select(jobs.c.id).where(live).limit(1)).first()
+        closes = due(connection, window_of(batch)).closes if left else None
+        connection.execute(update(batches).where(batches.c.id == batch_id).values(steering=False, closes_at=closes))
+        return True
+
+
+def _lock(connection: Connection, batch_id: UUID) -> Row[Any]:
+    """The batch's row, which nobody else steers until the transaction ends."""
+    return connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update(key_share=True)).one()
+
+
+def _wish(connection: Connection, batch: Row[Any]) -> tuple[ColumnElement[bool], dict[str, Any]]:
+    """What the batch's row says to its jobs that are not over: which have not been told, and the values to tell."""
+    if batch.canceled_at is not None:
+        return is_queued | jobs.c.cancel_requested_at.is_(None), CANCELED
+    if batch.paused_at is not None:
+        return jobs.c.not_before != PAUSED, {"not_before": PAUSED}
+    when = due(connection, window_of(batch))
+    untold = jobs.c.not_before == PAUSED
+    if when.later:
+        untold |= jobs.c.not_before < when.opens
+    return untold, {"not_before": when.opens, "published_at": when.rung}

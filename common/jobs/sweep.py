@@ -1,67 +1,63 @@
 """One round of the sweeper: dead leases taken back, deadlines enforced, unsent messages named. Two at once are safe."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Engine, any_, case, func, literal_column, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.db import transaction
+from common.db import reading, transaction
 from common.errors import DeadlinePassed, WorkerLost
 from common.jobs.charge import CLOCK, EXCUSABLE, as_column, charge
 from common.jobs.claim import line_up
 from common.jobs.deliveries import tell_completed
-from common.jobs.owner import remove_jobs
 from common.jobs.state import Status
-from common.jobs.steer import close_windows
 from common.jobs.tables import INSTANT, is_queued, is_running, jobs, workers
 from common.jobs.workers import forget_workers
 
 _FORGET_WORKERS_AFTER = 24 * 3600
 _REPUBLISH_AFTER = timedelta(seconds=30)
 _LINED_UP = 20_000  # in one round: a second or two
-
+_LOT = 2000  # jobs ended in one transaction
 
 _SILENT = WorkerLost("the worker went silent or died with this job, and its attempts are used up")
 _STUCK = DeadlinePassed("attempts took longer than one may, and did not end by themselves")
 
 _SWEEPING = 4_201_851_713  # advisory lock, any number of our own
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What one round did, in jobs and workers."""
-
-    returned: int
-    excused: int  # whose charge was taken back
-    expired: int
-    closed: int  # windows of batches
-    lined_up: int  # whose time has come
-    told: int  # batches that are over, to their receivers
-    forgotten: int
+_SESSION = func.pg_backend_pid().label("session")
 
 
 @contextmanager
-def only_sweeper(engine: Engine) -> Iterator[bool]:
-    """True inside the block where no other sweeper is at work; the lock goes with the block, or with its process."""
-    with transaction(engine) as connection:
-        yield bool(connection.execute(select(func.pg_try_advisory_xact_lock(_SWEEPING))).scalar_one())
+def only_sweeper(engine: Engine) -> Iterator[Callable[[], bool]]:
+    """Gives the question whether this is the one sweeper that may work: the server is asked each time.
+
+    The lock is a session's: it goes with the block, with the process, or with the connection.
+    """
+    with reading(engine) as connection:
+        row = connection.execute(select(func.pg_try_advisory_lock(_SWEEPING).label("got"), _SESSION)).one()
+
+        def held() -> bool:
+            return bool(row.got and connection.execute(select(_SESSION)).scalar_one() == row.session)
+
+        try:
+            yield held
+        finally:
+            if row.got and not connection.invalidated:
+                connection.execute(select(func.pg_advisory_unlock(_SWEEPING)))
 
 
-def sweep_once(engine: Engine, *, lease_seconds: float, max_failures: int) -> Swept:
-    """Take back dead leases, and the charges of workers that were cut off; expire what its deadline overtook, close
-    windows, line up what is due, write to the receivers of batches that are over, forget workers silent for a day."""
-    return Swept(
-        returned=return_expired(engine, lease_seconds=lease_seconds, max_failures=max_failures),
-        excused=take_back_charges(engine),
-        expired=expire_overdue(engine),
-        closed=close_windows(engine),
-        lined_up=line_up_due(engine),
-        told=tell_completed(engine),
-        forgotten=forget_workers(engine, silent_seconds=_FORGET_WORKERS_AFTER),
-    )
+def round_parts(engine: Engine, *, lease_seconds: float, max_failures: int) -> dict[str, Callable[[], int]]:
+    """What a round does, in its order: each part takes some seconds at most, and returns how many it was done to."""
+    return {
+        "returned": partial(return_expired, engine, lease_seconds=lease_seconds, max_failures=max_failures),
+        "excused": partial(take_back_charges, engine),
+        "expired": partial(expire_overdue, engine),
+        "lined_up": partial(line_up_due, engine),
+        "told": partial(tell_completed, engine),
+        "forgotten": partial(forget_workers, engine, silent_seconds=_FORGET_WORKERS_AFTER),
+    }
 
 
 def return_expired(engine: Engine, *, lease_seconds: float, max_failures: int, limit: int = 500) -> int:
@@ -141,15 +137,27 @@ def _beside_suspect() -> ColumnElement[bool]:
     return (jobs.c.failures == 0) & or_(has.exists(), lost.exists())
 
 
-def expire_overdue(engine: Engine) -> int:
-    """End jobs that had not begun when their deadline passed; returns how many.
+def expire_overdue(engine: Engine, limit: int = _LINED_UP) -> int:
+    """End up to ``limit`` jobs that had not begun when their deadline passed; returns how many.
 
-    What was begun, and is back in the queue, goes on.
+    What was begun, and is back in the queue, goes on. A few thousand in one transaction: their receivers' messages are
+    written with them.
     """
-    late = is_queued & (jobs.c.deadline <= INSTANT) & (jobs.c.attempt == 0)
-    statement = update(jobs).where(late).values(status=Status.EXPIRED, finished_at=func.clock_timestamp())
-    with transaction(engine) as connection:
-        return connection.execute(statement).rowcount
+    late = (
+        select(jobs.c.id)
+        .where(is_queued, jobs.c.deadline <= INSTANT, jobs.c.attempt == 0)
+        .order_by(jobs.c.deadline)
+        .limit(_LOT)
+        .with_for_update(skip_locked=True, key_share=True)
+        .cte("late")
+    )
+    ended = {"status": Status.EXPIRED, "finished_at": func.clock_timestamp()}
+    total, lot = 0, _LOT
+    while total < limit and lot == _LOT:
+        with transaction(engine) as connection:
+            lot = connection.execute(update(jobs).where(jobs.c.id == late.c.id).values(ended)).rowcount
+        total += lot
+    return total
 
 
 def line_up_due(engine: Engine, limit: int = _LINED_UP) -> int:
@@ -182,20 +190,3 @@ def take_unpublished(engine: Engine, model: str, limit: int) -> int:
     )
     with transaction(engine) as connection:
         return connection.execute(update(jobs).where(jobs.c.id == unsent.c.id).values(published_at=clock)).rowcount
-
-
-def forget_finished(engine: Engine, *, days: float, limit: int = 500) -> tuple[int, list[str]]:
-    """Delete up to ``limit`` jobs that ended over ``days`` ago, with their images and events.
-
-    Returns how many, and the keys of their objects, which nothing names any more: the caller removes them.
-    """
-    old = (
-        select(jobs.c.id)
-        .where(jobs.c.finished_at < INSTANT - timedelta(days=days))
-        .order_by(jobs.c.finished_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    with transaction(engine) as connection:
-        ids = connection.execute(old).scalars().all()
-        return len(ids), remove_jobs(connection, ids)

@@ -134,6 +134,8 @@ batches = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("paused_at", DateTime(timezone=True)),
     Column("canceled_at", DateTime(timezone=True)),
+    # whether jobs of it have yet to be told of its latest pause, resumption or cancel
+    Column("steering", Boolean, nullable=False, server_default=text("false")),
     # of pictures that were asked for alike but for the seed, so many keep their objects, and when that was seen to
     Column("keep_best", Integer),
     Column("pruned_at", DateTime(timezone=True)),
@@ -146,6 +148,7 @@ batches = Table(
 Index("batches_best", batches.c.id, postgresql_where=text("keep_best IS NOT NULL AND pruned_at IS NULL"))
 Index("batches_untold", batches.c.id, postgresql_where=text("webhook -> 'events' ? 'completed' AND told_at IS NULL"))
 Index("batches_owner", batches.c.owner, batches.c.id)
+Index("batches_steering", batches.c.id, postgresql_where=text("steering"))
 Index("batches_closing", batches.c.closes_at, postgresql_where=text("closes_at IS NOT NULL"))
 
 images = Table(

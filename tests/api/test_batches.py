@@ -11,7 +11,7 @@ from common.db import transaction
 from common.errors import NotNow, NumericalError
 from common.ids import parse_id
 from common.jobs import lease
-from common.jobs.steer import close_windows
+from common.jobs.steer import steer_on
 from common.jobs.window import DAYS, Window
 from common.jobs.workers import record_worker
 from tests.api.conftest import Api
@@ -249,9 +249,9 @@ def test_jobs_of_a_window_that_is_open_run_until_it_closes_and_again_when_it_ope
     batch = api.post("/v1/batches", json=APPLES | {"window": window(-1, 1)}).json()
     assert (api.messages() > 0, batch["opens_at"]) == (True, None)
     running = claimed(api.engine)
-    assert close_windows(api.engine) == 0
+    assert steer_on(api.engine) == 0
     opens = let_window_close(api, batch)
-    assert close_windows(api.engine) == 1
+    assert steer_on(api.engine) == 1
     assert claim(api.engine) is None
     with pytest.raises(NotNow):
         cancel_requested(api.engine, running)
@@ -278,7 +278,7 @@ def test_a_batch_that_is_over_is_looked_at_no_more(api: Api) -> None:
     for number in range(4):
         lease.succeed(api.engine, claimed(api.engine, f"w{number}"), [PICTURE], recipe={}, timings={})
     let_window_close(api, batch)
-    assert [close_windows(api.engine) for _ in range(2)] == [1, 0]
+    assert [steer_on(api.engine) for _ in range(2)] == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,12 @@ from common.jobs.deliveries import (
     tell_completed,
 )
 from common.jobs.owner import cancel_job, delete_job
+from common.jobs.retention import forget_finished
 from common.jobs.secrets import read_secret, rotate_secret
 from common.jobs.state import TERMINAL
 from common.jobs.steer import cancel_batch
 from common.jobs.submit import submit_job
-from common.jobs.sweep import expire_overdue, forget_finished, return_expired
+from common.jobs.sweep import expire_overdue, return_expired
 from common.jobs.workers import record_worker
 from tests.jobs.make import PICTURE, claimed, let_deadlines_pass, let_leases_run_out, submission, submit
 

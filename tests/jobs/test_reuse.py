@@ -18,10 +18,10 @@ from common.jobs.best import drop_rest
 from common.jobs.garbage import find_garbage
 from common.jobs.owner import delete_job
 from common.jobs.read import Job, get_job, list_jobs
+from common.jobs.retention import forget_finished
 from common.jobs.reuse import find_twins
 from common.jobs.state import Status
 from common.jobs.submit import submit_job
-from common.jobs.sweep import forget_finished
 from common.jobs.workers import record_worker, remove_worker
 from common.local.services import Services
 from common.objects import Objects

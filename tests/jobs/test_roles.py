@@ -33,9 +33,9 @@ from common.jobs.owner import cancel_job, delete_job
 from common.jobs.read import get_job, list_jobs
 from common.jobs.secrets import read_secret, rotate_secret
 from common.jobs.state import BatchStatus, Stage, Status
-from common.jobs.steer import cancel_batch, close_windows, pause_batch, resume_batch
+from common.jobs.steer import cancel_batch, pause_batch, resume_batch, steer_on
 from common.jobs.submit import Receipt, submit_job, unheard
-from common.jobs.sweep import only_sweeper, sweep_once, take_unpublished
+from common.jobs.sweep import only_sweeper, round_parts, take_unpublished
 from common.jobs.tables import metadata
 from common.jobs.tally import get_batch
 from common.jobs.workers import list_workers, record_worker, remove_worker
@@ -107,8 +107,8 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     cancel_job(api, "ann", doomed)
     let_leases_run_out(engine)
     with only_sweeper(api) as alone:
-        assert alone
-    assert sweep_once(api, lease_seconds=0, max_failures=4).returned == 1
+        assert alone()
+    assert round_parts(api, lease_seconds=0, max_failures=4)["returned"]() == 1
     assert take_unpublished(api, "demo", 10) == 1
     assert {job.status for job in list_jobs(api, "ann", limit=10)[0]} == {"canceled", "queued"}
 
@@ -132,7 +132,7 @@ def test_the_api_and_the_sweeper_can_do_their_work(login: Login, engine: Engine)
     pause_batch(api, "ann", made_batch)
     assert resume_batch(api, "ann", made_batch) == ["demo"]
     assert retry_failed(api, "ann", made_batch, max_queued=100, max_queued_per_owner=100) == []
-    assert close_windows(api) == 0
+    assert steer_on(api) == 0
     cancel_batch(api, "ann", made_batch)
     shown = get_batch(api, "ann", made_batch, alive_seconds=60)
     assert shown is not None

@@ -4,34 +4,89 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 from sqlalchemy import Engine, text
 
-from common.db import transaction
+from common.db import make_engine, reading, transaction
+from common.errors import Unavailable
 from common.jobs.submit import unheard
-from common.jobs.sweep import only_sweeper, return_expired, sweep_once, take_unpublished
+from common.jobs.sweep import only_sweeper, return_expired, round_parts, take_unpublished
 from common.jobs.workers import list_workers, record_worker, remove_worker
-from tests.jobs.make import claimed, let_leases_run_out, submit
+from common.local.services import Services
+from common.queue import Doorbell
+from common.settings import Settings
+from tests.jobs.make import claimed, let_deadlines_pass, let_leases_run_out, submit
 from tests.processes import wait_for
+from worker.sweeper import sweep
 
 
 def test_two_sweepers_do_not_sweep_at_once(engine: Engine) -> None:
     with only_sweeper(engine) as first, only_sweeper(engine) as second:
-        assert (first, second) == (True, False)
+        assert (first(), second()) == (True, False)
     with only_sweeper(engine) as again:
-        assert again
+        assert again()
 
 
 def test_a_sweeper_that_dies_leaves_no_lock(engine: Engine) -> None:
     with pytest.raises(ZeroDivisionError):
         die_sweeping(engine)
     with only_sweeper(engine) as again:
-        assert again
+        assert again()
 
 
 def die_sweeping(engine: Engine) -> None:
     with only_sweeper(engine) as alone:
-        assert alone
+        assert alone()
         raise ZeroDivisionError
+
+
+def test_a_sweeper_idles_in_no_transaction_and_knows_when_it_is_alone_no_more(
+    engine: Engine, database_url: str
+) -> None:
+    """A session that idles in a transaction for ten seconds is ended, and its lock goes to another sweeper."""
+    first = make_engine(database_url, name="kiln-first")
+    with pytest.raises(Unavailable):
+        lose_session(first, engine)
+    first.dispose()
+
+
+def lose_session(first: Engine, engine: Engine) -> None:
+    ask = "SELECT {} FROM pg_stat_activity WHERE application_name = 'kiln-first' AND datname = current_database()"
+    with only_sweeper(first) as held:
+        assert held()
+        with reading(engine) as connection:
+            assert connection.execute(text(ask.format("state"))).scalars().all() == ["idle"]
+            connection.execute(text(ask.format("pg_terminate_backend(pid)")))
+        wait_for("lock of another sweeper", lambda: is_alone(engine))
+        held()
+
+
+def is_alone(engine: Engine) -> bool:
+    with only_sweeper(engine) as held:
+        return held()
+
+
+def test_a_part_of_a_round_that_fails_costs_the_others_nothing(
+    engine: Engine, database_url: str, services: Services
+) -> None:
+    submit(engine, deadline=datetime.now(UTC) + timedelta(hours=1))
+    let_deadlines_pass(engine)
+    unheard(engine, waiting := submit(engine))
+    record_worker(engine, "silent", state="ready", models=["demo"], device="cpu", seats=2, figures={})
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '25 h'"))
+        connection.execute(text("ALTER TABLE deliveries RENAME TO broken"))  # nobody can be told of batches
+        connection.execute(text("ALTER TABLE batches RENAME TO broken_too"))
+    given = {name[5:].lower(): value for name, value in services.environment().items()}
+    settings = Settings.model_validate(given | {"database_url": database_url})
+    with structlog.testing.capture_logs() as logs:
+        sweep(settings, engine, Doorbell(services.broker_url))
+    assert [line["part"] for line in logs if line["event"] == "not swept"] == ["told", "steered"]
+    assert list_workers(engine, alive_seconds=1e6) == []
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM jobs WHERE status = 'expired'")).scalar_one() == 1
+        rung = connection.execute(text("SELECT published_at FROM jobs WHERE id = :id"), {"id": waiting}).scalar_one()
+    assert rung is not None
 
 
 def test_jobs_whose_message_was_sent_are_not_rung_for_and_unheard_ones_are_once(engine: Engine) -> None:
@@ -75,7 +130,7 @@ def test_workers_come_and_go_and_are_forgotten_a_day_after_their_last_sign_of_li
     with transaction(engine) as connection:
         connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '25 h' WHERE id = 'silent'"))
     assert [worker.id for worker in list_workers(engine, alive_seconds=60)] == ["kept"]
-    assert sweep_once(engine, lease_seconds=60, max_failures=4).forgotten == 1
+    assert round_parts(engine, lease_seconds=60, max_failures=4)["forgotten"]() == 1
 
 
 def test_a_worker_that_stands_still_in_a_transaction_gives_its_job_up_all_the_same(engine: Engine) -> None:

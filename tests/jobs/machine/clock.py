@@ -10,8 +10,9 @@ from common.errors import LeaseLost, StorageError
 from common.jobs import lease
 from common.jobs.charge import EXCUSES
 from common.jobs.claim import Claim
+from common.jobs.retention import forget_finished
 from common.jobs.state import TERMINAL, Status
-from common.jobs.sweep import expire_overdue, forget_finished, take_back_charges
+from common.jobs.sweep import expire_overdue, take_back_charges
 from common.jobs.workers import record_worker, remove_worker
 from tests.jobs.machine.expected import MAX_FAILURES
 from tests.jobs.machine.workers import WORKERS, Workers

@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from common.db import reading
 from common.jobs.owner import cancel_job
 from common.jobs.read import list_jobs
+from common.jobs.retention import forget_finished
 from common.jobs.state import TERMINAL
-from common.jobs.sweep import forget_finished
 from common.jobs.tables import events, is_queued, jobs
 from tests.jobs.machine.clock import INSTANT, Clock
 from tests.jobs.machine.user import User
