@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,7 @@ def configure_logging(
     shown: list[Processor] = [
         structlog.processors.format_exc_info,  # before the renderer, which would show every local variable with it
         partial(_hide, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), prompts),
-        structlog.processors.JSONRenderer() if form == "json" else _console(),
+        *([structlog.processors.JSONRenderer()] if form == "json" else [_disarm, _console()]),
     ]
     structlog.configure(
         processors=[
@@ -117,6 +117,17 @@ def _console() -> Processor:
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
+def _disarm(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """The event without what could steer a terminal or feign a line: paths and names are other people's text."""
+    traces = {name: str(event.pop(name)).splitlines() for name in ("exception", "stack") if name in event}
+    told = {_printable(name): _each_text(value, _printable) for name, value in event.items()}
+    return told | {name: "\n".join(f"    {_printable(line)}" for line in trace) for name, trace in traces.items()}
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _log_what_nobody_catches() -> None:
     """The interpreter's own last words would be lines without time or worker, and with whatever the error quotes."""
     log = structlog.get_logger()
@@ -142,20 +153,26 @@ def _hide(secrets: tuple[str, ...], prompts: bool, _logger: Any, _method: str, e
     else:
         prompt = str(event.pop("prompt", ""))
         hidden = (*secrets, prompt) if len(prompt) >= _SHORTEST_SECRET else secrets
-    return {name: value if name in _KEPT else _clean(value, hidden) for name, value in event.items()}
+    clean = partial(_clean, hidden)
+    return {name: value if name in _KEPT else _each_text(value, clean) for name, value in event.items()}
 
 
-def _clean(value: Any, hidden: tuple[str, ...]) -> Any:
+def _clean(hidden: tuple[str, ...], text: str) -> str:
+    for secret in hidden:
+        text = text.replace(secret, "***")
+    for pattern, replacement in _HIDDEN:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with every text in it changed."""
     match value:
         case str():
-            for secret in hidden:
-                value = value.replace(secret, "***")
-            for pattern, replacement in _HIDDEN:
-                value = pattern.sub(replacement, value)
-            return value
+            return change(value)
         case dict():
-            return {name: _clean(each, hidden) for name, each in value.items()}
+            return {name: _each_text(each, change) for name, each in value.items()}
         case list() | tuple():
-            return [_clean(each, hidden) for each in value]
+            return [_each_text(each, change) for each in value]
         case _:
             return value

@@ -13,7 +13,8 @@ SPEAK = """
 import logging, sys, threading
 import structlog
 from common.telemetry import configure_logging
-configure_logging("info", "json", prompts=sys.argv[2] == "prompts", secrets=["s3cr3t-of-s3", "0"], worker="host:1:ab")
+prompts, form = sys.argv[2] == "prompts", sys.argv[3]
+configure_logging("info", form, prompts=prompts, secrets=["s3cr3t-of-s3", "0"], worker="host:1:ab")
 def speak(said):
     with structlog.contextvars.bound_contextvars(job="job_1", attempt=2, prompt="a heron on a pier"):
         structlog.get_logger().info("ours", reason=said, deep={"a": [said]})
@@ -31,9 +32,14 @@ thread.join()
 
 def lines(said: str, prompts: str = "") -> list[dict[str, object]]:
     """What a process logs that says ``said`` in every way there is."""
-    ended = subprocess.run([sys.executable, "-c", SPEAK, said, prompts], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in log(said, prompts, "json").splitlines()]
+
+
+def log(said: str, prompts: str, form: str) -> str:
+    command = [sys.executable, "-c", SPEAK, said, prompts, form]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout == ""
-    return [json.loads(line) for line in ended.stderr.splitlines()]
+    return ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -71,3 +77,15 @@ def test_each_line_says_whose_it_is_on_whatever_thread() -> None:
     assert [(line.get("job"), line.get("attempt")) for line in told] == [("job_1", 2)] * 3 + [(None, None)]
     assert "100 of 100, in 10 s" in str(told[0]["reason"])
     assert all("Traceback" in str(line["exception"]) for line in told[2:])
+
+
+@pytest.mark.parametrize(
+    "steering",
+    ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\r", "\x08", "\u202e", "\n2026-01-01 [info ] feigned"],
+    ids=ascii,
+)
+def test_no_line_for_people_steers_a_terminal_or_feigns_another(steering: str) -> None:
+    told = log(f"/v1/{steering}jobs", "", "console")
+    assert all(char.isprintable() or char == "\n" for char in told)
+    assert not [line for line in told.splitlines() if line.startswith("2026-01-01")]
+    assert f"/v1/{ascii(steering)[1:-1]}jobs" in told
