@@ -85,7 +85,7 @@ def run(
             output.note(f"Queued {queued}. `kiln batch watch {batch['id']}` shows how far it is.")
 
 
-@batch_app.command("watch", epilog="Example: kiln batch watch batch_0192f3a4b5c67d8e9f0011223344556677")
+@batch_app.command("watch", epilog="Example: kiln batch watch batch_0192f3a4b5c67d8e9f00112233445566")
 def watch(batch_id: BatchId, as_json: AsJson = False) -> None:
     """Show how far a batch is until all its jobs are over; Ctrl-C leaves, and the batch goes on."""
     with answering(as_json) as output, Kiln() as kiln:
@@ -103,35 +103,35 @@ def list_(
         output.show(found, _table(found) if found else "No batches.")
 
 
-@batch_app.command("pause", epilog="Example: kiln batch pause batch_0192f3a4b5c67d8e9f0011223344556677")
+@batch_app.command("pause", epilog="Example: kiln batch pause batch_0192f3a4b5c67d8e9f00112233445566")
 def pause(batch_id: BatchId, as_json: AsJson = False) -> None:
     """Let no more of its jobs start; those that run are kept at their step."""
     with answering(as_json) as output, Kiln() as kiln:
         _say(kiln.steer(batch_id, "pause"), output)
 
 
-@batch_app.command("resume", epilog="Example: kiln batch resume batch_0192f3a4b5c67d8e9f0011223344556677")
+@batch_app.command("resume", epilog="Example: kiln batch resume batch_0192f3a4b5c67d8e9f00112233445566")
 def resume(batch_id: BatchId, as_json: AsJson = False) -> None:
     """Let the jobs of a paused batch start again."""
     with answering(as_json) as output, Kiln() as kiln:
         _say(kiln.steer(batch_id, "resume"), output)
 
 
-@batch_app.command("cancel", epilog="Example: kiln batch cancel batch_0192f3a4b5c67d8e9f0011223344556677")
+@batch_app.command("cancel", epilog="Example: kiln batch cancel batch_0192f3a4b5c67d8e9f00112233445566")
 def cancel(batch_id: BatchId, as_json: AsJson = False) -> None:
     """Cancel what is not over yet; running jobs stop at their next step."""
     with answering(as_json) as output, Kiln() as kiln:
         _say(kiln.steer(batch_id, "cancel"), output)
 
 
-@batch_app.command("retry", epilog="Example: kiln batch retry batch_0192f3a4b5c67d8e9f0011223344556677")
+@batch_app.command("retry", epilog="Example: kiln batch retry batch_0192f3a4b5c67d8e9f00112233445566")
 def retry(batch_id: BatchId, as_json: AsJson = False) -> None:
     """Queue a new job in the batch for each that failed or expired."""
     with answering(as_json) as output, Kiln() as kiln:
         _say(kiln.steer(batch_id, "retry-failed"), output)
 
 
-@batch_app.command("download", epilog="Example: kiln batch download batch_0192f3a4b5c67d8e9f0011223344556677 pictures")
+@batch_app.command("download", epilog="Example: kiln batch download batch_0192f3a4b5c67d8e9f00112233445566 pictures")
 def download(
     batch_id: BatchId,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, which is made.")],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from client.main import app
+from common.ids import parse_id
 
 KILN = Path(sys.executable).with_name("kiln")
 NOBODY = "http://127.0.0.1:9"  # the discard port: nothing of ours listens there
@@ -33,6 +35,20 @@ def test_every_command_helps_with_an_example(tmp_path: Path) -> None:
     for command in COMMANDS:
         told = CliRunner().invoke(app, [str(command), "--help"], terminal_width=200).output
         assert f"Example: kiln {command}" in told, told
+
+
+def test_every_id_of_an_example_is_one_that_there_could_be() -> None:
+    from typer.testing import CliRunner
+
+    commands = [[str(command)] for command in COMMANDS]
+    for group in app.registered_groups:
+        assert group.typer_instance
+        commands += [[str(group.name), str(one.name)] for one in group.typer_instance.registered_commands]
+    told = "".join(CliRunner().invoke(app, [*one, "--help"], terminal_width=200).output for one in commands)
+    shown = re.findall(r"\b([a-z]+)_([0-9a-f]{8,})", told)
+    assert len(shown) > 8
+    for prefix, digits in shown:
+        parse_id(prefix, f"{prefix}_{digits}")
 
 
 def test_the_command_starts_without_heavy_modules() -> None:
