@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from celery.apps import worker as celery_worker
 from celery.bootsteps import StartStopStep
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
@@ -73,6 +74,7 @@ def _serve(workshop: Workshop, heartbeat: Heartbeat) -> None:
         heartbeat.say("stopping")
 
     setup_logging.connect(_keep_our_logging)
+    celery_worker.safe_say = lambda *_: None  # what it prints past every logger is no line of ours
     app.steps["worker"].add(Seats)
     worker_shutting_down.connect(drain, weak=False)
     warnings.simplefilter("ignore", SecurityWarning)  # against root, for the sake of pickle, which we do not accept
