@@ -18,17 +18,23 @@ from common.jobs.keys import ApiKey, Scope
 LOCAL_OWNER = "local"
 
 
-def requires(scope: Scope) -> Callable[[Request], Awaitable[str]]:
-    """A dependency that gives the caller's owner name, if the caller may do what ``scope`` stands for."""
+def requires(*scopes: Scope) -> Callable[[Request], Awaitable[str]]:
+    """A dependency that gives the caller's owner name, if the caller may do what ``scopes`` stand for.
+
+    It notes on the request whether its answer may show what is stored: see receipt.py.
+    """
 
     async def owner(request: Request) -> str:
         keyring: Keyring = request.app.state.kiln.keyring
         if not await keyring.in_use():
             _require_loopback(request)
+            request.state.may_read = True
             return LOCAL_OWNER
         key = await _authenticate(request, keyring)
-        if not key.allows(scope):
-            raise Forbidden(f"this key lacks the scope {scope}")
+        for scope in scopes:
+            if not key.allows(scope):
+                raise Forbidden(f"this key lacks the scope {scope}")
+        request.state.may_read = key.allows(Scope.READ)
         return key.owner
 
     return owner

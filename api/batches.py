@@ -22,6 +22,7 @@ from api.intake import BODY, Asked, fingerprint, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
 from api.outcome import find
+from api.receipt import ReceiptRoute
 from api.views import show_batch
 from common.errors import InvalidRequest
 from common.ids import parse_id, show_id
@@ -31,7 +32,7 @@ from common.jobs.batch import retry_failed as retry_failed_jobs
 from common.jobs.replay import find_batch
 from common.jobs.tally import Batch, list_batches
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"])
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ReceiptRoute)
 
 Shown = orders.Batch | shapes.Batch
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves

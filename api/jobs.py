@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
 from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.receipt import ReceiptRoute
 from api.resolve import ask_again, fingerprint, resolve
 from api.views import show_job
 from common.errors import InvalidRequest, NotFound, Unavailable
@@ -25,7 +26,7 @@ from common.jobs.replay import find_job
 from common.jobs.state import TERMINAL, Status
 from common.jobs.submit import Receipt, Submission, submit_job, unheard
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ReceiptRoute)
 
 POLL_SECONDS = 0.2  # while Prefer: wait holds a request open
 MAX_WAIT_SECONDS = 60

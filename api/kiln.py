@@ -54,3 +54,4 @@ async def _current(request: Request) -> Kiln:
 KilnDep = Annotated[Kiln, Depends(_current)]
 Reader = Annotated[str, Depends(access.requires(Scope.READ))]
 Submitter = Annotated[str, Depends(access.requires(Scope.SUBMIT))]
+SubmitterAndReader = Annotated[str, Depends(access.requires(Scope.SUBMIT, Scope.READ))]

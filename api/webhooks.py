@@ -5,14 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api import schemas
-from api.kiln import KilnDep, Reader, Submitter
+from api.kiln import KilnDep, Reader, Submitter, SubmitterAndReader
+from api.receipt import ReceiptRoute
 from api.views import show_delivery
 from common.errors import NotFound
 from common.ids import parse_id, show_id
 from common.jobs import deliveries, secrets
 from common.jobs.deliveries import DeliveryStatus
 
-router = APIRouter(prefix="/v1", tags=["webhooks"])
+router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=ReceiptRoute)
 
 
 @router.get("/webhook-deliveries", response_model=schemas.Page[schemas.Delivery])
@@ -48,13 +49,13 @@ def redeliver(delivery_id: str, kiln: KilnDep, owner: Submitter) -> schemas.Deli
 
 
 @router.get("/webhook-secret", response_model=schemas.WebhookSecret)
-def secret(response: Response, kiln: KilnDep, owner: Submitter) -> schemas.WebhookSecret:
+def secret(response: Response, kiln: KilnDep, owner: SubmitterAndReader) -> schemas.WebhookSecret:
     """What verifies the caller's webhooks, in all jobs and batches."""
     return _show(response, secrets.read_secret(kiln.engine, owner))
 
 
 @router.post("/webhook-secret/rotate", response_model=schemas.WebhookSecret)
-def rotate(response: Response, kiln: KilnDep, owner: Submitter) -> schemas.WebhookSecret:
+def rotate(response: Response, kiln: KilnDep, owner: SubmitterAndReader) -> schemas.WebhookSecret:
     """Make a new one. The one before signs beside it for a day."""
     return _show(response, secrets.rotate_secret(kiln.engine, owner))
 

@@ -44,7 +44,10 @@ def create(
     owner: Annotated[str, typer.Argument(help="Whose key: owners see only their own jobs. Those made without: local.")],
     scope: Annotated[
         list[ScopeName] | None,
-        typer.Option(help="May submit, cancel and delete; may read; may all that and read /metrics. Repeatable."),
+        typer.Option(
+            help="submit: queue, cancel and delete, and be told ids alone; read: see jobs and pictures; "
+            "admin: both, and /metrics. Repeatable."
+        ),
     ] = None,
     days: Annotated[float | None, typer.Option(min=0, max=36500, help="It ends after so many days.")] = None,
     as_json: AsJson = False,

@@ -14,7 +14,7 @@ from api.compat.route import OpenAIRoute, Retries
 from api.compat.shapes import GENERATIONS, Generation, Images
 from api.errors import PROBLEM
 from api.jobs import IdempotencyKey, Prefer, read_wait, ring_for
-from api.kiln import Kiln, KilnDep, Submitter
+from api.kiln import Kiln, KilnDep, SubmitterAndReader
 from api.resolve import fingerprint, resolve
 from common.errors import Conflict, JobFailed, NotFound, StillRunning, Unavailable
 from common.ids import show_id
@@ -41,7 +41,7 @@ async def generate(
     asked: Generation,
     request: Request,
     kiln: KilnDep,
-    owner: Submitter,
+    owner: SubmitterAndReader,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
     x_stainless_retry_count: Retries = 0,

@@ -104,6 +104,36 @@ def test_no_route_tells_or_changes_anything_of_another_owner(ann: Api, bob: Api)
     assert ann.get(f"/v1/files/{file}/content").content == LINE
 
 
+def test_a_key_that_may_only_submit_is_told_ids_whatever_it_asks_for(ann: Api) -> None:
+    """Of older jobs too: of what was repeated, of an equal one's pictures, of one that it cancels or retries."""
+    finished, image = _painted(ann)
+    waiting = ann.post("/v1/jobs", json=SECRETS | FAR, headers={"Idempotency-Key": "once"}).json()["id"]
+    batch = ann.post("/v1/batches", json=BATCH).json()["id"]
+    (delivery,) = ann.get("/v1/webhook-deliveries").json()["data"]
+    ann.use(create_key(ann.engine, "annabel", [Scope.SUBMIT])[0])
+    equal = SECRETS | {"seed": PAINTED.seed}
+    sent: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/jobs", {"json": equal}),
+        ("/v1/jobs", {"json": SECRETS | FAR, "headers": {"Idempotency-Key": "once"}}),
+        ("/v1/jobs", {"json": equal, "headers": {"Prefer": "wait=5"}}),
+        ("/v1/batches", {"json": BATCH}),
+        ("/v1/batches", {"json": BATCH | {"dry_run": True}}),
+    ]
+    for job in (finished, waiting):
+        ids = {"job_id": job, "image_id": image["id"], "batch_id": batch, "delivery_id": delivery["id"]}
+        sent += [(path, {}) for method, path in calls(ann, **ids) if method == "POST" and _never(path) != path]
+    for path, given in sent:
+        answer = ann.post(path, **given)
+        _tells_nothing(answer, [])
+        told = answer.json()
+        if answer.status_code == 409:  # canceled by a call before
+            assert path.endswith("/retry-failed")
+            continue
+        assert answer.status_code in (200, 202), (path, answer.text)
+        assert told.keys() <= {"id", "object", "urls"} or told["object"] == "estimate", path
+    assert ann.get(f"/v1/jobs/{finished}").status_code == 403
+
+
 def test_a_picture_of_another_owner_is_a_cursor_no_more_than_one_that_never_was(ann: Api, bob: Api) -> None:
     """Else whoever learns its id finds out its score: what is listed after it scores less."""
     _, hers = _painted(ann)
