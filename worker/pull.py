@@ -129,7 +129,7 @@ def _explained(model: str) -> Iterator[None]:
         raise PartError("there is no such revision") from error
     except HfHubHTTPError as error:
         raise PartError(
-            f"{hub_endpoint()} answers {error.response.status_code}; run kiln models pull {model}"
+            f"{hub_endpoint()} answers {error.response.status_code}; later, run kiln models pull {model}"
         ) from error
     except httpx2.HTTPError as error:
-        raise PartError(f"cannot reach {hub_endpoint()} ({error}); run kiln models pull {model}") from error
+        raise PartError(f"cannot reach {hub_endpoint()} ({error}); later, run kiln models pull {model}") from error
