@@ -1,11 +1,11 @@
 """Who may call: a request in, the owner of what it asks for out; Unauthorized, Forbidden or RateLimited otherwise.
 
 Keys are made by ``kiln keys create`` and lie in the database. Until the first one is made, clients on this machine
-are served without, as one owner; from then on every call needs one, also when all are revoked.
+are served without, as one owner; from then on every call needs one, also when all are revoked. A browser on this
+machine is such a client whatever page it shows, so until then it is served for our own page only.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -18,26 +18,36 @@ from common.jobs.keys import ApiKey, Scope
 LOCAL_OWNER = "local"
 
 
-def requires(*scopes: Scope) -> Callable[[Request], Awaitable[str]]:
+class Requires:
     """A dependency that gives the caller's owner name, if the caller may do what ``scopes`` stand for.
 
-    It notes on the request whether its answer may show what is stored: see receipt.py.
+    It looks, and counts, once a request: api/route.py calls it before the body is read, and FastAPI after. It notes
+    on the request whether its answer may show what is stored: see receipt.py.
     """
 
-    async def owner(request: Request) -> str:
+    def __init__(self, *scopes: Scope) -> None:
+        self._scopes = scopes
+
+    async def __call__(self, request: Request) -> str:
+        if not hasattr(request.state, "owner"):
+            request.state.owner = await self.look(request)
+        owner: str = request.state.owner
+        return owner
+
+    async def look(self, request: Request) -> str:
+        """The owner, by the keys as they are now."""
         keyring: Keyring = request.app.state.kiln.keyring
         if not await keyring.in_use():
             _require_loopback(request)
+            _require_own_page(request)
             request.state.may_read = True
             return LOCAL_OWNER
         key = await _authenticate(request, keyring)
-        for scope in scopes:
+        for scope in self._scopes:
             if not key.allows(scope):
                 raise Forbidden(f"this key lacks the scope {scope}")
         request.state.may_read = key.allows(Scope.READ)
         return key.owner
-
-    return owner
 
 
 async def _authenticate(request: Request, keyring: Keyring) -> ApiKey:
@@ -52,9 +62,30 @@ async def _authenticate(request: Request, keyring: Keyring) -> ApiKey:
 
 def _require_loopback(request: Request) -> None:
     """Refuse other machines while there are no keys, and web pages that renamed themselves to this address."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:  # brackets without an address between them
+        host = ""
     if not (request.client and _is_loopback(request.client.host) and (host == "localhost" or _is_loopback(host))):
         raise Forbidden("no API key was made yet (kiln keys create), so only clients on this machine are served")
+
+
+def _require_own_page(request: Request) -> None:
+    """Refuse what a browser sends for another site's page: who is served for being here is served behind any page.
+
+    Fetch metadata where the browser sends it, else Origin; programs send neither. A link to a report may be followed.
+    """
+    sent = request.headers
+    site = sent.get("sec-fetch-site", "none")
+    followed = request.method in ("GET", "HEAD") and (sent.get("sec-fetch-mode"), sent.get("sec-fetch-dest")) == (
+        "navigate",
+        "document",
+    )
+    if site not in ("none", "same-origin") and not followed:
+        raise Forbidden("another site's page asked for this; without API keys only Kiln's own page is served")
+    origin = sent.get("origin")
+    if origin is not None and origin.partition("://")[2].lower() != sent.get("host", "").lower():
+        raise Forbidden(f"a page of {origin[:200]} asked for this; without API keys only Kiln's own page is served")
 
 
 def _is_loopback(host: str) -> bool:

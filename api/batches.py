@@ -18,11 +18,13 @@ from api.compat import shapes
 from api.compat.batches import is_order, read_order, show_order
 from api.compat.route import Retries
 from api.estimate import estimate
-from api.intake import BODY, Asked, fingerprint, read_batch
+from api.intake import BODY, Asked, check_kind, fingerprint, read_batch
 from api.jobs import IdempotencyKey
 from api.kiln import Kiln, KilnDep, Reader, Submitter
 from api.outcome import find
-from api.receipt import ReceiptRoute
+from api.receipt import LongReceiptRoute
+from api.request_body import spooled
+from api.route import media_type
 from api.views import show_batch
 from common.errors import InvalidRequest
 from common.ids import parse_id, show_id
@@ -32,7 +34,7 @@ from common.jobs.batch import retry_failed as retry_failed_jobs
 from common.jobs.replay import find_batch
 from common.jobs.tally import Batch, list_batches
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ReceiptRoute)
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=LongReceiptRoute)
 
 Shown = orders.Batch | shapes.Batch
 WAKE = 16  # messages: each wakes a seat, which then goes on until nothing is due; others look by themselves
@@ -54,12 +56,15 @@ async def create(
     The options of lines stand in the query. With dry_run the answer is 200 and what the batch would be. JSON that
     names an input_file_id is OpenAI's, and so is the shape in which the batch that it makes is shown from then on.
     """
-    body = await request.body()
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if is_order(body, kind):
-        read = partial(read_order, body, options, kiln, owner, again=x_stainless_retry_count > 0)
-    else:
-        read = partial(read_batch, body, kind, options, kiln.settings, owner)
+    kind = check_kind(media_type(request))
+    async with spooled(request) as file:
+        body = await run_in_threadpool(file.read)
+
+    def read() -> Asked:
+        if is_order(body, kind):
+            return read_order(body, options, kiln, owner, again=x_stainless_retry_count > 0)
+        return read_batch(body, kind, options, kiln.settings, owner)
+
     return await run_in_threadpool(
         _create, read, partial(fingerprint, body, kind, options), request, response, kiln, owner, idempotency_key
     )

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.schemas import Problem
-from common.errors import FieldError, InvalidRequest, KilnError, MalformedBody
+from common.errors import FieldError, InvalidRequest, KilnError, MalformedBody, Overloaded
 
 log = structlog.get_logger()
 
@@ -34,6 +34,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def framework(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, KilnError):  # out of the body's receive: see api/request_body.py
+            return tell(request, error.__cause__)
+        if isinstance(error.__cause__, OSError):  # a form's file that found no room on the disk
+            return tell(request, Overloaded("there is no room to keep the body while it is read"))
         if error.status_code == HTTPStatus.BAD_REQUEST:  # raised for bytes that no JSON parser can read
             return tell(request, MalformedBody("the body is not what this call reads: it is not valid JSON"))
         response = problem(request, error.status_code, _code(error.status_code), str(error.detail))

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1", tags=["events"], default_response_class=EventSo
 LOOK_SECONDS = 60.0  # for so long a revoked key may still listen
 NEWEST = 2**63 - 1
 
-_allowed = access.requires(Scope.READ)
+_allowed = access.Requires(Scope.READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ async def _follow(watch: Watch, begin: Begin) -> AsyncIterator[ServerSentEvent]:
                     left -= frame.ends
                     yield frame.sent()
                 if time.monotonic() - looked_at > LOOK_SECONDS:
-                    await _allowed(begin.request)
+                    await _allowed.look(begin.request)
                     left, looked_at = await _unfinished(hub, watch), time.monotonic()
                 elif left <= 0:
                     left = await _unfinished(hub, watch)

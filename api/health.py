@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.access import requires
+from api.access import Requires
 from api.kiln import Kiln, KilnDep
 from common.db import check_database
 from common.errors import KilnError
@@ -57,7 +57,7 @@ def readyz(kiln: KilnDep) -> JSONResponse:
     return JSONResponse(body, 200 if ready else 503)
 
 
-@router.get("/metrics", dependencies=[Depends(requires(Scope.ADMIN))], response_class=PlainTextResponse)
+@router.get("/metrics", dependencies=[Depends(Requires(Scope.ADMIN))], response_class=PlainTextResponse)
 def metrics(kiln: KilnDep) -> Response:
     """Prometheus metrics: this process's, and the queue as the database has it now. Workers tell their own."""
     queue = CollectorRegistry()

@@ -22,6 +22,7 @@ from common.reach import Reach
 from common.settings import Settings
 
 MAX_NAME = 200  # characters
+MATRIX = "application/json"
 LINES = {"application/x-ndjson": False, "application/jsonl": False, "text/csv": True}  # whether it is CSV
 
 
@@ -40,13 +41,18 @@ def fingerprint(body: bytes, kind: str, options: LineOptions) -> str:
     return hashlib.sha256(b"\0".join(sent)).hexdigest()
 
 
+def check_kind(kind: str) -> str:
+    """The kind, if a batch may be sent so. Raises UnknownMediaType."""
+    if kind != MATRIX and kind not in LINES:
+        raise UnknownMediaType(f"a batch is {MATRIX}, {', '.join(LINES)}, and not {kind[:80]!r}")
+    return kind
+
+
 def read_batch(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
-    """A matrix of JSON, or lines and the ``options`` of the query. Raises also MalformedBody and UnknownMediaType."""
+    """A matrix of JSON, or lines and the ``options`` of the query. Raises also MalformedBody."""
     if kind in LINES:
         return _take_lines(body, kind, options, settings, owner)
-    if kind == "application/json":
-        return _take_matrix(body, options, settings, owner)
-    raise UnknownMediaType(f"a batch is application/json, {', '.join(LINES)}, and not {kind[:80]!r}")
+    return _take_matrix(body, options, settings, owner)
 
 
 def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:

@@ -10,6 +10,7 @@ from api import access
 from api.hub import Hub
 from api.keyring import Keyring
 from api.limit import Limiter
+from api.request_body import Room
 from common.db import make_engine
 from common.jobs.keys import Scope
 from common.objects import Objects
@@ -28,6 +29,7 @@ class Kiln:
     keyring: Keyring
     limiter: Limiter
     hub: Hub
+    room: Room
 
 
 def connect(settings: Settings) -> Kiln:
@@ -43,6 +45,7 @@ def connect(settings: Settings) -> Kiln:
         keyring=Keyring(engine),
         limiter=Limiter(broker_url, settings.requests_per_minute),
         hub=Hub(engine, objects, settings.presign_seconds, broker_url),
+        room=Room(settings.max_batch_bytes),
     )
 
 
@@ -52,6 +55,6 @@ async def _current(request: Request) -> Kiln:
 
 
 KilnDep = Annotated[Kiln, Depends(_current)]
-Reader = Annotated[str, Depends(access.requires(Scope.READ))]
-Submitter = Annotated[str, Depends(access.requires(Scope.SUBMIT))]
-SubmitterAndReader = Annotated[str, Depends(access.requires(Scope.SUBMIT, Scope.READ))]
+Reader = Annotated[str, Depends(access.Requires(Scope.READ))]
+Submitter = Annotated[str, Depends(access.Requires(Scope.SUBMIT))]
+SubmitterAndReader = Annotated[str, Depends(access.Requires(Scope.SUBMIT, Scope.READ))]

@@ -23,14 +23,15 @@ DESCRIPTION = "An asynchronous job queue for text-to-image diffusion: load it in
 MEANINGS = {
     400: "the body is not JSON; or, to OpenAI's clients, a field is not acceptable",
     401: "no API key, or one that is unknown, revoked or expired",
-    403: "the API key lacks a scope; or there are no keys, and this is not a client of this machine",
+    403: "the API key lacks a scope; or there are no keys, and this is another machine, or another site's page",
     404: "there is no such thing, or it is somebody else's",
     409: "not in this state",
+    408: "the body comes too slowly",
     413: "the body is too long",
-    415: "the body is of a kind that this call does not read",
+    415: "the body is of a kind that this call does not read, or does not say of which",
     422: "a field is not acceptable; errors names it",
-    429: "the queue is full, or the API key made too many requests; Retry-After says when to try again",
-    503: "a service is down; try again",
+    429: "the queue is full, or the caller asks for too much at once; Retry-After says when to try again",
+    503: "a service is down, or the API has as much in hand as it can hold; Retry-After says when to try again",
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": meaning, "content": errors.PROBLEM} for status, meaning in MEANINGS.items()
@@ -51,8 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Kiln", version=version("kiln"), description=DESCRIPTION, lifespan=lifespan, responses=PROBLEMS)
     app.state.kiln = connect(settings)
     errors.install(app)
-    longer = dict.fromkeys((batches.router.prefix, files.router.prefix), settings.max_batch_bytes)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, longer=longer)
+    app.add_middleware(Envelope)
     for part in (jobs, batches, outcome, images, events, webhooks, generate, files, catalog, health):
         app.include_router(part.router)
     page.install(app, settings)

@@ -1,26 +1,27 @@
-"""Around every request: an id for it, a limit on its body, and its duration in the metrics. Plain ASGI."""
+"""Around every request: an id for it, its duration in the metrics, and an end in good order. Plain ASGI."""
 
+import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from contextlib import suppress
 
 from prometheus_client import Histogram
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from api.errors import problem
-from common.errors import BodyTooLarge
 
 DURATION = Histogram("kiln_http_request_seconds", "Time to answer a request", ["method", "route", "status"])
 
+LINGER_SECONDS = 5.0  # for which the rest of a request that was answered early is read
+
 
 class Envelope:
-    """Gives each request an id, refuses bodies over the limit of their path with 413, and times the answer."""
+    """Gives each request an id, and times its answer.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, longer: Mapping[str, int]) -> None:
+    A request that is answered before its body was read has the connection closed, and not at once: a client that is
+    still sending would see a reset in place of the answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._max_body_bytes = max_body_bytes
-        self._longer = longer  # the limits of the paths that have their own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,51 +30,48 @@ class Envelope:
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         started, status = time.perf_counter(), 500
+        ended = 0.0
+        rest = _Rest(scope, receive)
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if not await rest.read(seconds=0):
+                    message["headers"].append((b"connection", b"close"))
+            elif not message.get("more_body", False):
+                ended = time.perf_counter()
+                if not rest.over:
+                    await send({**message, "more_body": True})
+                    await rest.read(LINGER_SECONDS)
+                    message = {"type": "http.response.body"}
             await send(message)
 
-        most = self._longer.get(scope["path"], self._max_body_bytes)
-        body = await _read_body(scope, receive, most)
-        if body is None:
-            error = BodyTooLarge(f"the body has more than {most} bytes")
-            answer = problem(Request(scope), error.status, error.code, error.detail)
-            await answer(scope, receive, send_with_id)
-        else:
-            await self._app(scope, _replay(body, receive), send_with_id)
+        await self._app(scope, rest.receive, send_with_id)
         route = getattr(scope.get("route"), "path", "unknown")
-        DURATION.labels(scope["method"], route, status).observe(time.perf_counter() - started)
+        DURATION.labels(scope["method"], route, status).observe((ended or time.perf_counter()) - started)
 
 
-async def _read_body(scope: Scope, receive: Receive, most: int) -> bytes | None:
-    """The whole body, or None where it has over ``most`` bytes: what was announced is not waited for."""
-    announced = dict(scope["headers"]).get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > most:
-        return None
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > most:
-            return None
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
+class _Rest:
+    """What there still is of a request's body."""
 
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = dict(scope["headers"])
+        self._receive = receive
+        self._waits = b"expect" in headers  # for leave to send: to receive would give it
+        self.over = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives the body that was read, then whatever the client does next."""
-    pending = [body]
+    async def receive(self) -> Message:
+        self._waits = False
+        message = await self._receive()
+        self.over = self.over or not message.get("more_body", False)
+        return message
 
-    async def replayed() -> Message:
-        if pending:
-            return {"type": "http.request", "body": pending.pop(), "more_body": False}
-        return await receive()
-
-    return replayed
+    async def read(self, seconds: float) -> bool:
+        """Read and forget it, for so long at most, 0 for what has come already; whether it is over then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self.over or self._waits):
+                    await self.receive()
+        return self.over

@@ -6,12 +6,13 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
+
+from api.route import Route
 
 TOLD = ("id", "object", "urls")
 
 
-class ReceiptRoute(APIRoute):
+class ReceiptRoute(Route):
     """A call whose answer shows a job, a batch or a delivery. It may be one that was there before."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -30,3 +31,9 @@ class ReceiptRoute(APIRoute):
             return receipt
 
         return handler
+
+
+class LongReceiptRoute(ReceiptRoute):
+    """One whose body may be lines."""
+
+    lines = True

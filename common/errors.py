@@ -75,6 +75,18 @@ class BodyTooLarge(KilnError):
     code, status = "body_too_large", 413
 
 
+class BodyCut(KilnError):
+    """The connection ended before the body did: nothing was done."""
+
+    code, status = "body_cut", 400
+
+
+class BodyTooSlow(KilnError):
+    """The body comes so slowly that it is not waited for any longer: nothing was done."""
+
+    code, status, retryable = "body_too_slow", 408, True
+
+
 class InvalidRequest(KilnError):
     """A field is outside what this deployment accepts; ``errors`` names it."""
 
@@ -107,6 +119,12 @@ class RateLimited(KilnError):
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class Overloaded(KilnError):
+    """The API has as much in hand as it may have at once."""
+
+    code, status, retryable, retry_after = "overloaded", 503, True, 5
 
 
 class StillRunning(KilnError):

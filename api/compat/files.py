@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from api.compat import results
-from api.compat.route import OpenAIRoute
+from api.compat.route import OpenAILongRoute
 from api.compat.shapes import Deleted, File
 from api.kiln import Kiln, KilnDep, Reader, Submitter
 from api.pieces import in_pieces
@@ -19,7 +19,7 @@ from common.ids import parse_id, show_id
 from common.jobs import files
 from common.jobs.files import File as Row
 
-router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=OpenAIRoute)
+router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=OpenAILongRoute)
 
 MAX_NAME = 255  # characters
 HELD = 16  # times the largest file is what an owner's files may have in all

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 
 from api.errors import explain
+from api.route import Route
 from common.errors import BadParameter, InvalidRequest
 
 Retries = Annotated[int, Header(ge=0, description="which retry of a call this is: set by OpenAI's clients")]
 
 
-class OpenAIRoute(APIRoute):
+class OpenAIRoute(Route):
     """One call of OpenAI's API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -25,6 +25,12 @@ class OpenAIRoute(APIRoute):
                 return await handle(request)
 
         return handler
+
+
+class OpenAILongRoute(OpenAIRoute):
+    """One whose body may be lines."""
+
+    lines = True
 
 
 @contextmanager

@@ -115,3 +115,12 @@ def test_a_query_that_is_wrong_is_refused(api: Api, query: str) -> None:
 def test_an_unknown_path_or_method_is_a_problem_too(api: Api) -> None:
     assert api.get("/v1/nothing").json()["status"] == 404
     assert api.request("PUT", "/v1/jobs").json()["status"] == 405
+
+
+def test_a_body_that_does_not_say_its_kind_and_a_forms_are_refused(api: Api) -> None:
+    for path in ("/v1/jobs", "/v1/batches", "/v1/files", "/v1/images/generations"):
+        for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
+            sent = {"Content-Type": kind} if kind else {}
+            with api.nothing_changes():
+                answer = api.post(path, content=b'{"prompt": "a"}', headers=sent)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unknown_media_type"), (path, kind)

@@ -219,7 +219,7 @@ def test_an_upload_that_cannot_be_honoured_is_refused_by_name(api: Api, client: 
         with pytest.raises(package.BadRequestError) as refused:
             client.files.create(**{"file": ("a", b"{}"), "purpose": "batch"} | asked)  # type: ignore[arg-type]
         assert refused.value.param == param
-    assert api.post("/v1/files", json={"purpose": "batch"}).status_code == 400
+    assert api.post("/v1/files", json={"purpose": "batch"}).status_code == 415
     assert api.get("/v1/files").json()["data"] == []
 
 
