@@ -87,9 +87,19 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    _take_over()
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     _log_what_nobody_catches()
+
+
+def _take_over() -> None:
+    """Send through our handler what the libraries that are loaded by now would print by handlers of their own."""
+    for known in logging.root.manager.loggerDict.values():
+        if isinstance(known, logging.Logger):
+            known.handlers.clear()
+            known.propagate = True
+    logging.captureWarnings(True)
 
 
 def serve_metrics(settings: Settings) -> None:
@@ -138,6 +148,7 @@ def _log_what_nobody_catches() -> None:
         log.critical("not caught", exc_info=error)
 
     sys.excepthook = last_words
+    sys.unraisablehook = lambda ended: last_words(ended.exc_type, ended.exc_value or ended.exc_type(), None)
     threading.excepthook = lambda ended: last_words(ended.exc_type, ended.exc_value or ended.exc_type(), None)
 
 

@@ -89,3 +89,31 @@ def test_no_line_for_people_steers_a_terminal_or_feigns_another(steering: str) -
     assert all(char.isprintable() or char == "\n" for char in told)
     assert not [line for line in told.splitlines() if line.startswith("2026-01-01")]
     assert f"/v1/{ascii(steering)[1:-1]}jobs" in told
+
+
+CHATTER = """
+import logging, sys, warnings
+library = logging.getLogger("library")
+library.addHandler(logging.StreamHandler())
+library.propagate = False
+from common.telemetry import configure_logging
+configure_logging("info", "json", secrets=["s3cr3t-of-s3"])
+class Broken:
+    def __del__(self):
+        raise ValueError("in __del__: s3cr3t-of-s3")
+warnings.warn("old: s3cr3t-of-s3", stacklevel=1)
+library.getChild("part").warning("by its own handler: s3cr3t-of-s3")
+Broken()
+"""
+
+
+def test_what_libraries_and_the_interpreter_say_is_a_line_as_any_other() -> None:
+    ended = subprocess.run([sys.executable, "-c", CHATTER], capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ["old" in told[0]["event"], told[1]["event"], told[2]["event"]] == [
+        True,
+        "by its own handler: ***",
+        "not caught",
+    ]
+    assert "in __del__: ***" in told[2]["exception"]
+    assert "s3cr3t-of-s3" not in ended.stderr
