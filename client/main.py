@@ -5,11 +5,12 @@ from importlib.metadata import version as installed_version
 
 import typer
 
-from client import batch, doctor, evaluate, garbage, generate, jobs, keys, models, report, top, up
+from client import background, batch, doctor, evaluate, garbage, generate, jobs, keys, models, report, top, up
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed, was canceled or expired, or a check failed; "
-    "2 wrong usage or a refused request; 3 a service cannot be reached; 130 interrupted by Ctrl-C."
+    "2 wrong usage or a refused request; 3 a service cannot be reached, or no Kiln runs here; "
+    "130 interrupted by Ctrl-C; `kiln up`: see there."
 )
 
 app = typer.Typer(
@@ -27,7 +28,9 @@ def version() -> None:
 
 
 EXAMPLES: dict[Callable[..., None], str] = {
-    up.up: "kiln up --workers 2",
+    up.up: "kiln up --detach --workers 2",
+    background.status: "kiln status --json",
+    background.down: "kiln down",
     up.demo: "kiln demo",
     generate.generate: 'kiln generate "a lighthouse in fog" --style anime --steps 30 -n 4 --output pictures/',
     generate.watch: "kiln watch job_0192f3a4b5c67d8e9f00112233445566 --output pictures/",

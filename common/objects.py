@@ -138,15 +138,15 @@ class Objects:
 
     def ensure_bucket(self) -> None:
         """Make the bucket unless it is there. Raises StorageError."""
-        if not self._has_bucket():
+        if not self.has_bucket():
             self._make_bucket()
 
     def check(self) -> None:
         """Raise StorageError unless the bucket answers, within a second to connect and one to answer."""
-        if not self._has_bucket():
+        if not self.has_bucket():
             raise StorageError(f"there is no bucket {self._bucket}")
 
-    def _has_bucket(self) -> bool:
+    def has_bucket(self) -> bool:
         try:
             self._impatient.head_bucket(Bucket=self._bucket)
         except ClientError as error:

@@ -6,6 +6,7 @@ start can end what a killed parent left behind, and nothing else.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -18,12 +19,20 @@ from pathlib import Path
 from common.errors import KilnError
 
 STOP_SECONDS = 15
+_TAIL_BYTES = 1 << 16
+_TELLING = re.compile(r"error|fatal|panic|cannot|failed|exception|terminate called", re.IGNORECASE)
 
 
 class LocalServiceError(KilnError):
     """A local service or process did not start, or ended by itself."""
 
     code = "local_service_failed"
+
+
+class DataDamaged(LocalServiceError):
+    """A server's data is damaged or gone. It must not be started on what is left."""
+
+    code = "data_damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +75,26 @@ class Child:
 
     def tail(self, lines: int = 15) -> str:
         """The last lines that it logged since it was started, indented."""
-        text = self.log.read_bytes()[self._log_began :].decode(errors="replace")
-        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+        return "\n".join(f"    {line}" for line in self.last_lines(lines))
+
+    def last_lines(self, lines: int) -> list[str]:
+        """The last lines that it logged since it was started."""
+        with self.log.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(min(end, max(self._log_began, end - _TAIL_BYTES)))
+            return log.read().decode(errors="replace").splitlines()[-lines:]
+
+    def how_it_ended(self) -> str:
+        """What ended it, in one line: its signal or exit code, and the line of its log that says most about it."""
+        code = self.process.returncode
+        if code == -signal.SIGKILL:  # it could not say anything of it
+            return "killed by SIGKILL"
+        said = [line.strip() for line in self.last_lines(40) if line.strip()]
+        telling = next(
+            (line for line in reversed(said) if _TELLING.search(line)), said[-1] if code > 0 and said else ""
+        )
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"{how}: {telling[:300]}" if telling else how
 
 
 def start(
@@ -101,7 +128,12 @@ def start(
                 extra_groups=[] if user is not None else None,
                 start_new_session=True,
             )
-            _write_down(home, name, process.pid)
+            try:
+                _write_down(home, name, process.pid)
+            except OSError:  # a full disk: the next start would not know of it
+                process.kill()
+                process.wait()
+                raise
     return Child(name, process, log, began)
 
 
@@ -125,12 +157,12 @@ def user_group(user: int | None) -> int | None:
 
 def end_leftovers(home: Path, *, seconds: float = 5) -> None:
     """End what an earlier run in this home left behind: the processes it wrote down, where they still are those."""
-    left = [(pid, born) for pid, born in _read(home).values() if born and _birth(pid) == born]
+    left = [(pid, born) for pid, born in _read(home).values() if born and birth(pid) == born]
     for pid, _ in left:
         _signal(pid, signal.SIGINT)  # all of them end in good order at it; PostgreSQL's SIGTERM waits for its clients
     deadline = time.monotonic() + seconds
     for pid, born in left:
-        while _birth(pid) == born:
+        while birth(pid) == born:
             if time.monotonic() > deadline:
                 _signal(pid, signal.SIGKILL)
             time.sleep(0.05)
@@ -156,7 +188,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _write_down(home: Path, name: str, pid: int) -> None:
-    known = _read(home) | {name: (pid, _birth(pid))}
+    known = _read(home) | {name: (pid, birth(pid))}
     staging = _file(home).with_suffix(".new")
     staging.write_text(json.dumps(known), encoding="utf-8")
     staging.replace(_file(home))  # at once: half of it would hide every orphan
@@ -174,7 +206,7 @@ def _file(home: Path) -> Path:
     return home / "children.json"
 
 
-def _birth(pid: int) -> str:
+def birth(pid: int) -> str:
     """When the process of this id started, '' where there is none (or it is a zombie): tells it from a later one."""
     if Path("/proc/self/stat").exists():
         return _birth_by_proc(pid)

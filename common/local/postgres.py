@@ -17,9 +17,18 @@ import psycopg
 
 from common.local import children
 from common.local.binaries import WHEEL, find_postgres
-from common.local.children import Child, LocalServiceError
+from common.local.children import Child, DataDamaged, LocalServiceError
 
 STOP_SIGNAL = signal.SIGINT  # PostgreSQL's fast shutdown: closes sessions, loses nothing
+
+# What it says of data that it cannot start on. Not every PANIC: a full disk is one, too, and passes
+DAMAGE = re.compile(
+    r"checkpoint record|database files are incompatible|could not find the database system"
+    r"|could not access status of transaction|could not access the server configuration file"
+    r"|could not (open|read) file .*(pg_control|pg_filenode)|incorrect checksum in control file"
+    r"|required WAL directory|could not find redo location|invalid page in block|database subdirectory .* is missing"
+    r"|relation mapping file .* (invalid|incorrect)|not a valid data directory|invalid data in .*(control|history) file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +44,24 @@ def start_postgres(
     home: Path, *, port: int, password: str, programs: Path | None = None, durable: bool = True
 ) -> Child:
     """Start the server on the home's data folder, made when missing. Raises LocalServiceError."""
+    return run_postgres(home, make_database(home, password, programs), port=port, durable=durable)
+
+
+def make_database(home: Path, password: str, programs: Path | None = None) -> Installation:
+    """Find the programs, and make the data folder where there is none. Raises LocalServiceError."""
     installation = _prepare(home, find_postgres(programs))
-    if not (installation.data / "PG_VERSION").exists():
+    if not installation.data.exists():
         _make_cluster(installation, password)
+    return installation
+
+
+def run_postgres(home: Path, installation: Installation, *, port: int, durable: bool = True) -> Child:
+    """Start the server on data that must be there: a new and empty database would hide that they are gone.
+
+    Raises DataDamaged where they are not, and LocalServiceError where another version made them.
+    """
+    if not (installation.data / "PG_VERSION").exists():
+        raise DataDamaged(f"there is no database in {installation.data}, or only a part of one")
     _check_version(installation)
     options = {
         "listen_addresses": "127.0.0.1",
@@ -52,14 +76,16 @@ def start_postgres(
 
 
 def wait_for_postgres(server: Child, url: str) -> None:
-    def answering() -> bool:
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+    server.wait_until(lambda: postgres_answers(url), seconds=60)  # recovery after a crash may take its time
 
-    server.wait_until(answering, seconds=60)  # recovery after a crash may take its time
+
+def postgres_answers(url: str) -> bool:
+    """Does it let us in?"""
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def postgres_url(port: int, password: str, database: str = "postgres") -> str:
@@ -71,10 +97,8 @@ def _prepare(home: Path, programs: Path) -> Installation:
     if os.geteuid() != 0:
         return Installation(programs, home / "postgres", None)
     user = _unprivileged()
-    noted, place = home / "postgres.place", home / "postgres"
-    if noted.exists():  # the home may have been moved since
-        place = Path(noted.read_text(encoding="utf-8"))
-    elif not _reaches(user, home):
+    noted, place = home / "postgres.place", data_place(home)
+    if not noted.exists() and not _reaches(user, home):
         # nobody may pass through, say, /root: parent folders are not ours to open. A new name each time, as a home
         # that was removed and made anew has other passwords
         base = Path("/var/lib/kiln" if Path("/var/lib").exists() else tempfile.gettempdir())
@@ -85,6 +109,12 @@ def _prepare(home: Path, programs: Path) -> Installation:
     if not _reaches(user, programs):
         programs = _copy(programs, place)
     return Installation(programs, place / "data", user)
+
+
+def data_place(home: Path) -> Path:
+    """The home's folder of the data, or the place that it notes; the home may have been moved since."""
+    noted = home / "postgres.place"
+    return Path(noted.read_text(encoding="utf-8")) if noted.exists() else home / "postgres"
 
 
 def _copy(programs: Path, place: Path) -> Path:

@@ -1,11 +1,19 @@
 """A home folder in, a running Valkey or Redis on loopback out, with its data kept there."""
 
+import re
+import socket
 from pathlib import Path
 
 from common.local import children
 from common.local.binaries import find_redis
 from common.local.children import Child
-from common.local.ports import answers
+
+# What it says of data that it cannot read. An end that a kill cut off is none: it drops that by itself
+DAMAGE = re.compile(
+    r"Bad file format reading the append only file|AOF MANIFEST FILE ERROR|Unable to obtain the AOF file"
+    r"|Unrecoverable error reading the append only file|Check RDB returned error|Short read or OOM loading DB"
+    r"|Wrong signature trying to load DB|The AOF file .* doesn't exist"
+)
 
 
 def start_redis(home: Path, *, port: int, password: str) -> Child:
@@ -28,8 +36,19 @@ def start_redis(home: Path, *, port: int, password: str) -> Child:
     return children.start(home, "redis", [find_redis(), configuration.resolve()], folder=folder)
 
 
-def wait_for_redis(server: Child, port: int) -> None:
-    server.wait_until(lambda: answers(port), seconds=20)
+def wait_for_redis(server: Child, port: int, password: str) -> None:
+    server.wait_until(lambda: redis_answers(port, password), seconds=20)
+
+
+def redis_answers(port: int, password: str) -> bool:
+    """Does it take commands? It takes connections before it has read its data, which it may not survive."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            with connection.makefile("rb") as answers:
+                return answers.readline() == b"+OK\r\n" and answers.readline() == b"+PONG\r\n"
+    except OSError:
+        return False
 
 
 def redis_url(port: int, password: str) -> str:

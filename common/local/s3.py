@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +14,13 @@ import httpx2
 from common.local import children
 from common.local.binaries import find_weed
 from common.local.certificate import write_certificate
-from common.local.children import Child
+from common.local.children import Child, DataDamaged
 
 # In good order it takes 15 s or more to part from itself. Every write is in the kernel's hands by then, so that an
 # end by SIGKILL loses nothing
 STOP_SECONDS = 1
 PORTS = 8
+DAMAGE = re.compile(r"^F\d{4} .*(leveldb|corrupt|super block)")  # it ends over little: see bucket.py
 _TOKENS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 
 
@@ -28,6 +31,10 @@ def start_s3(home: Path, *, ports: Sequence[int], access_key: str, secret_key: s
     """
     folder = home / "s3"
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.glob("*.dat")) and not (folder / "filerldb2").is_dir():
+        raise DataDamaged(f"the index of the pictures, {folder / 'filerldb2'}, is gone")  # it would begin an empty one
+    for elections in folder.glob("m[0-9]*"):
+        shutil.rmtree(elections)  # of a master at this port, it would wait 20 s for an election against itself
     identities = home / "s3.json"
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -73,20 +80,20 @@ def stop_s3(server: Child, ports: Sequence[int]) -> None:
 
 
 def wait_for_s3(server: Child, ports: Sequence[int]) -> None:
+    server.wait_until(lambda: s3_answers(ports), seconds=30)
+
+
+def s3_answers(ports: Sequence[int]) -> bool:
     """S3 answers before the volumes have reported to the master; until then it cannot read an object.
 
     Once they have, the master's page names their server: nothing else of the master's is served by HTTP.
     """
     gateway, master, _, volumes, *_ = ports
-
-    def answering() -> bool:
-        try:
-            page = httpx2.get(f"http://127.0.0.1:{master}/", timeout=1).text
-            return (
-                f"127.0.0.1:{volumes}/" in page
-                and httpx2.get(f"http://127.0.0.1:{gateway}/healthz", timeout=1).status_code < 500
-            )
-        except httpx2.HTTPError:
-            return False
-
-    server.wait_until(answering, seconds=30)
+    try:
+        page = httpx2.get(f"http://127.0.0.1:{master}/", timeout=1).text
+        return (
+            f"127.0.0.1:{volumes}/" in page
+            and httpx2.get(f"http://127.0.0.1:{gateway}/healthz", timeout=1).status_code < 500
+        )
+    except httpx2.HTTPError:
+        return False

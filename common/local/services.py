@@ -3,14 +3,16 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from common.local import postgres, redis, s3
-from common.local.children import end_leftovers
+from common.local.children import Child, end_leftovers
 from common.local.ports import free_ports
+from common.local.supervisor import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +57,78 @@ def running_services(home: Path, *, postgres_programs: Path | None = None, durab
 @contextmanager
 def started_services(home: Path, *, postgres_programs: Path | None = None, durable: bool = True) -> Iterator[Services]:
     """As running_services, in a home that is there, where nothing is left over."""
+    services, programs = plan_services(home, postgres_programs=postgres_programs, durable=durable)
+    with ExitStack() as stack:
+        started = []
+        for program in programs:  # all are started before any is waited for
+            child = program.start()
+            stack.callback(program.stop, child)
+            started.append((program, child))
+        for program, child in started:
+            child.wait_until(partial(program.ready, child), seconds=program.seconds)
+        services.pids.update({child.name: child.process.pid for _, child in started})
+        yield services
+
+
+def plan_services(
+    home: Path, *, postgres_programs: Path | None = None, durable: bool = True
+) -> tuple[Services, tuple[Program, ...]]:
+    """Where the three are going to answer, on ports that stay theirs; and how each is started, on its data.
+
+    PostgreSQL comes last, as it may have to make its data folder.
+    """
     keys = _credentials(home)
     redis_port, postgres_port, *s3_ports = free_ports(2 + s3.PORTS)
-    with ExitStack() as stack:
-        # All are started before any is waited for; PostgreSQL, which may have to make its data folder, last
-        broker = redis.start_redis(home, port=redis_port, password=keys["redis"])
-        stack.callback(broker.stop)
-        store = s3.start_s3(home, ports=s3_ports, access_key=keys["s3_access"], secret_key=keys["s3_secret"])
-        stack.callback(s3.stop_s3, store, s3_ports)
-        database = postgres.start_postgres(
-            home, port=postgres_port, password=keys["postgres"], programs=postgres_programs, durable=durable
-        )
-        stack.callback(database.stop, postgres.STOP_SIGNAL)
-        url = postgres.postgres_url(postgres_port, keys["postgres"])
-        postgres.wait_for_postgres(database, url)
-        redis.wait_for_redis(broker, redis_port)
-        s3.wait_for_s3(store, s3_ports)
-        yield Services(
-            database_url=url,
-            broker_url=redis.redis_url(redis_port, keys["redis"]),
-            s3_endpoint_url=f"http://127.0.0.1:{s3_ports[0]}",
-            s3_access_key=keys["s3_access"],
-            s3_secret_key=keys["s3_secret"],
-            pids={child.name: child.process.pid for child in (database, broker, store)},
-        )
+    services = Services(
+        database_url=postgres.postgres_url(postgres_port, keys["postgres"]),
+        broker_url=redis.redis_url(redis_port, keys["redis"]),
+        s3_endpoint_url=f"http://127.0.0.1:{s3_ports[0]}",
+        s3_access_key=keys["s3_access"],
+        s3_secret_key=keys["s3_secret"],
+        pids={},
+    )
+    made = cache(partial(postgres.make_database, home, keys["postgres"], postgres_programs))  # once; later it is there
+    database = _database(
+        home, lambda: postgres.run_postgres(home, made(), port=postgres_port, durable=durable), services
+    )
+    return services, (_broker(home, redis_port, keys), _store(home, s3_ports, keys), database)
+
+
+def _broker(home: Path, port: int, keys: dict[str, str]) -> Program:
+    return Program(
+        "redis",
+        partial(redis.start_redis, home, port=port, password=keys["redis"]),
+        lambda _: redis.redis_answers(port, keys["redis"]),
+        seconds=20,
+        damage=redis.DAMAGE,
+        advice=f"without it jobs start up to 15 s late; stop Kiln, remove {home / 'redis'}: it holds nothing of value",
+    )
+
+
+def _store(home: Path, ports: list[int], keys: dict[str, str]) -> Program:
+    return Program(
+        "s3",
+        partial(s3.start_s3, home, ports=ports, access_key=keys["s3_access"], secret_key=keys["s3_secret"]),
+        lambda _: s3.s3_answers(ports),
+        stop=partial(s3.stop_s3, ports=ports),
+        seconds=30,
+        damage=s3.DAMAGE,
+        advice=f"stop Kiln, keep a copy of {home / 's3'}, and restore the pictures (docs/operations.md); until then "
+        "they wait in the workers",
+    )
+
+
+def _database(home: Path, start: Callable[[], Child], services: Services) -> Program:
+    return Program(
+        "postgres",
+        start,
+        lambda _: postgres.postgres_answers(services.database_url),
+        stop=lambda server: server.stop(postgres.STOP_SIGNAL),
+        seconds=60,  # recovery after a crash may take its time
+        damage=postgres.DAMAGE,
+        advice=f"stop Kiln, keep a copy of {postgres.data_place(home)}, and restore it (docs/operations.md); until "
+        "then the API answers 503",
+    )
 
 
 def _credentials(home: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ class Servers:
         port, password = url.port or 0, url.password or ""
         server = redis.start_redis(self._rig.home, port=port, password=password)
         self._pids["redis"] = server.process.pid
-        redis.wait_for_redis(server, port)
+        redis.wait_for_redis(server, port, password)
 
     def restart_database(self, signum: int = signal.SIGQUIT) -> None:
         """SIGQUIT is PostgreSQL's immediate shutdown: every session cut, no checkpoint, recovery at the next start."""

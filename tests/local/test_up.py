@@ -12,7 +12,7 @@ import psutil
 
 from common.local.children import Child, start
 from common.models import BUILT_IN
-from tests.local.up import Up, environment, finished, running_up, wait_until_gone
+from tests.local.up import environment, finished, running_up, wait_until_gone
 from tests.processes import wait_for
 
 JOB = {"prompt": "a red apple", "num_inference_steps": 2, "width": 64, "height": 64, "enhance": False}
@@ -67,17 +67,11 @@ def test_jobs_and_pictures_outlive_ctrl_c_and_a_kill_and_no_process_does(tmp_pat
         run = up.run_file()
         wait_until_gone(orphans)
         assert picture(run["api"], job_id, key) == first
-        _a_worker_that_dies_ends_everything_with_its_last_words(up, run["pids"]["worker-2"])
-
-
-def _a_worker_that_dies_ends_everything_with_its_last_words(up: Up, worker: int) -> None:
-    family = up.family()
-    psutil.Process(worker).kill()
-    assert up.process.wait(timeout=30) == 1
-    said = up.said()
-    assert "worker-2 ended by itself, exit code -9" in said
-    assert "worker ready" in said.partition("ended by itself")[2], "the log's tail is missing"
-    wait_until_gone(family)
+        family = up.family()
+        psutil.Process(run["pids"]["worker-2"]).kill()
+        wait_for("a word of it", lambda: "worker-2 ended: killed by SIGKILL" in up.said())
+        assert up.end(signal.SIGTERM) == 5, up.said()  # it is not ready again yet
+        wait_until_gone(family)
 
 
 def test_a_start_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
@@ -88,16 +82,32 @@ def test_a_start_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
         wait_until_gone(family)
 
 
-def test_a_model_that_cannot_be_loaded_is_one_message_and_ends_the_start(tmp_path: Path) -> None:
-    broken = BUILT_IN["demo"].model_dump(mode="json") | {"vae": {"source": "/nowhere"}}
-    with running_up(tmp_path, "--model", "broken", KILN_MODELS=json.dumps({"broken": broken})) as up:
-        wait_for("first child", lambda: len(up.family()) > 3, seconds=20)
-        family = up.family()
-        assert up.process.wait(timeout=60) == 1
-        said = up.said()
-        assert "/nowhere" in said
-        assert "Traceback" not in said
-        wait_until_gone(family)
+def broken_model() -> dict[str, str]:
+    entry = BUILT_IN["demo"].model_dump(mode="json") | {"vae": {"source": "/nowhere"}}
+    return {"KILN_MODEL": "broken", "KILN_MODELS": json.dumps({"broken": entry})}
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line_and_the_api_serves(tmp_path: Path) -> None:
+    with running_up(tmp_path, **broken_model()) as up:
+        run = up.run_file()
+        [line] = [line for line in up.said().splitlines() if "worker cannot start" in line]
+        assert "/nowhere" in line
+        assert "tried again every 60 s" in line
+        assert "Traceback" not in up.said()
+        assert httpx2.post(f"{run['api']}/v1/jobs", json=JOB | {"model": "demo"}).status_code == 202
+        told = up.told()
+        assert (told["state"], told["exit"], told["processes"]["worker"]["state"]) == ("degraded", 1, "waiting")
+        assert up.end(signal.SIGINT) == 5, up.said()
+
+
+def test_a_demo_whose_model_cannot_be_loaded_says_so_and_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "client", "demo", "--home", "home"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment(**broken_model()), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "/nowhere" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_the_demo_leaves_a_picture_and_no_process(tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ class Up:
         itself = psutil.Process(self.process.pid)
         return [itself, *itself.children(recursive=True)]
 
+    def told(self) -> dict[str, Any]:
+        """How `kiln status` says that it fares."""
+        command = [sys.executable, "-m", "client", "status", "--home", "home", "--json"]
+        asked = subprocess.run(command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False)
+        told: dict[str, Any] = json.loads(asked.stdout)
+        return told | {"exit": asked.returncode}
+
     def end(self, signum: int = signal.SIGINT) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(signum)
@@ -56,11 +63,14 @@ class Up:
 
 
 @contextmanager
-def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Up]:
-    """``kiln up`` during the block. Whatever is left of it then is killed: a test that failed must leave nothing."""
+def running_up(folder: Path, *arguments: str, module: str = "client", **settings: str) -> Iterator[Up]:
+    """``kiln up`` during the block. Whatever is left of it then is killed: a test that failed must leave nothing.
+
+    With ``module`` tests.local.light its workers paint noise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "said").open("ab") as said:
-        command = [sys.executable, "-m", "client", "up", "--home", "home", *arguments]
+        command = [sys.executable, "-m", module, "up", "--home", "home", *arguments]
         process = subprocess.Popen(command, cwd=folder, env=environment(**settings), stdout=said, stderr=said)
     up = Up(folder, process)
     try:
@@ -78,7 +88,8 @@ def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Up]:
 
 def environment(**settings: str) -> dict[str, str]:
     """The environment with these KILN_* settings and no others."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("KILN_")} | settings
+    given = {name: value for name, value in os.environ.items() if not name.startswith("KILN_")}
+    return given | {"PYTHONPATH": str(Path(__file__).parents[2])} | settings
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> None:

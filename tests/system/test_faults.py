@@ -25,7 +25,7 @@ def broker(home: Path, port: int) -> Iterator[None]:
     """A broker of the test's own, which may come and go."""
     server = start_redis(home, port=port, password="pass")
     try:
-        wait_for_redis(server, port)
+        wait_for_redis(server, port, "pass")
         yield
     finally:
         server.stop()
