@@ -12,7 +12,7 @@ from fastapi import Request
 
 from api.keyring import Keyring
 from api.limit import Limiter
-from common.errors import Forbidden, Unauthorized
+from common.errors import Forbidden, KilnError, Unauthorized
 from common.jobs.keys import ApiKey, Scope
 
 LOCAL_OWNER = "local"
@@ -48,6 +48,15 @@ class Requires:
                 raise Forbidden(f"this key lacks the scope {scope}")
         request.state.may_read = key.allows(Scope.READ)
         return key.owner
+
+
+async def may_read(request: Request) -> bool:
+    """Whether the caller is one who may read: for what tells everybody something, and such callers more."""
+    try:
+        await Requires(Scope.READ).look(request)
+    except KilnError:
+        return False
+    return True
 
 
 async def _authenticate(request: Request, keyring: Keyring) -> ApiKey:

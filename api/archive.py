@@ -1,43 +1,37 @@
 """The jobs of a batch in; a zip of their pictures, as it is made, out. Holds one chunk of one picture at a time."""
 
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
-import structlog
 from zipstream import ZipStream
 
 from api.pieces import in_pieces
-from common.errors import NotFound
 from common.ids import show_id
 from common.jobs.read import Image, Job
 from common.names import picture_name
-from common.objects import Objects
-
-log = structlog.get_logger()
 
 RESULTS = "results.ndjson"
 
+Open = Callable[[Image, str], Iterator[bytes] | None]  # one of the picture's objects; None: it is deleted
 
-def stream_archive(jobs: Callable[[], Iterator[Job]], line: Callable[[Job], str], objects: Objects) -> Iterator[bytes]:
-    """First the pictures, stored as they are, then a line for each job. ``jobs`` is asked twice.
 
-    Raises StorageError where the store goes away; the zip is then cut off, and no reader takes it for whole.
+def stream_archive(jobs: Callable[[], Iterator[Job]], line: Callable[[Job], str], open_object: Open) -> Iterator[bytes]:
+    """First the pictures, stored as they are, then a line for each of their jobs. ``jobs`` is asked twice.
+
+    Raises StorageError where the store goes away or lacks a picture, and Unavailable; the zip is then cut off, and no
+    reader takes it for whole.
     """
     archive = ZipStream()
+    told: set[UUID] = set()  # those that end meanwhile would have a line without pictures
     for job in jobs():
+        told.add(job.id)
         for image in job.images:
-            if image.key is not None and (picture := _open(objects, image.key)) is not None:
+            if image.key is not None and (picture := open_object(image, image.key)) is not None:
                 archive.add(picture, _name(job, image))
                 yield from archive.all_files()
-    archive.add((piece.encode() for piece in in_pieces(map(line, jobs()))), RESULTS)
+    lines = (line(job) for job in jobs() if job.id in told)
+    archive.add((piece.encode() for piece in in_pieces(lines)), RESULTS)
     yield from archive.finalize()
-
-
-def _open(objects: Objects, key: str) -> Iterator[bytes] | None:
-    try:
-        return objects.open(key)
-    except NotFound:  # deleted by its owner meanwhile
-        log.warning("picture left out of an archive: it is gone", key=key)
-        return None
 
 
 def _name(job: Job, image: Image) -> str:

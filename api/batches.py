@@ -20,7 +20,7 @@ from api.compat.route import Retries
 from api.estimate import estimate
 from api.intake import BODY, Asked, check_kind, fingerprint, read_batch
 from api.jobs import IdempotencyKey
-from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.kiln import Kiln, KilnDep, Reader, Submitter, reads_many, writes_many
 from api.outcome import find
 from api.receipt import LongReceiptRoute
 from api.request_body import spooled
@@ -59,18 +59,19 @@ async def create(
     kind = check_kind(media_type(request))
     async with spooled(request) as file:
         body = await run_in_threadpool(file.read)
+    kiln = kiln.writing
 
     def read() -> Asked:
         if is_order(body, kind):
             return read_order(body, options, kiln, owner, again=x_stainless_retry_count > 0)
         return read_batch(body, kind, options, kiln.settings, owner)
 
-    return await run_in_threadpool(
-        _create, read, partial(fingerprint, body, kind, options), request, response, kiln, owner, idempotency_key
-    )
+    sent = partial(fingerprint, body, kind, options)
+    return await kiln.pool.run(_create, read, sent, request, response, kiln, owner, idempotency_key)
 
 
 @router.get("", response_model=schemas.Page[Shown])
+@reads_many
 def index(
     request: Request,
     kiln: KilnDep,
@@ -86,12 +87,14 @@ def index(
 
 
 @router.get("/{batch_id}", response_model=Shown)
+@reads_many
 def show(batch_id: str, request: Request, kiln: KilnDep, owner: Reader) -> Shown:
     """One batch as it stands."""
     return _show(request, kiln, owner, parse_id("batch", batch_id))
 
 
 @router.post("/{batch_id}/pause", response_model=Shown)
+@writes_many
 def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Let none of its jobs start; those that run are kept at their step."""
     key = parse_id("batch", batch_id)
@@ -100,6 +103,7 @@ def pause(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> S
 
 
 @router.post("/{batch_id}/resume", response_model=Shown)
+@writes_many
 def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Let its jobs start again."""
     key = parse_id("batch", batch_id)
@@ -108,6 +112,7 @@ def resume(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> 
 
 
 @router.post("/{batch_id}/cancel", response_model=Shown)
+@writes_many
 def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Cancel its jobs: none starts any more, those that run stop at their next step. What is over stays as it is.
 
@@ -119,6 +124,7 @@ def cancel(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> 
 
 
 @router.post("/{batch_id}/retry-failed", status_code=202, response_model=Shown)
+@writes_many
 def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> Shown:
     """Add a new job, with retried_from, for each that failed or expired and has none yet."""
     key = parse_id("batch", batch_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.kiln import Kiln, KilnDep, Reader
+from api.kiln import Kiln, KilnDep, Reader, quick, reads_many
 from api.resolve import defaults, model_entry
 from common.errors import NotFound
 from common.ids import show_id
@@ -23,6 +23,7 @@ def _list(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @router.get("/models")
+@quick
 def models(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """The models that jobs can name, where their parts come from, and whether a live worker has them."""
     served = _served(kiln)
@@ -30,6 +31,7 @@ def models(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
 
 
 @router.get("/models/{model_id:path}")
+@quick
 def model(model_id: str, kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """One of them."""
     if model_id not in kiln.settings.registry:
@@ -38,7 +40,7 @@ def model(model_id: str, kiln: KilnDep, owner: Reader) -> dict[str, Any]:
 
 
 @router.get("/styles")
-def styles(owner: Reader) -> dict[str, Any]:
+async def styles(owner: Reader) -> dict[str, Any]:
     """The styles, with the words that each puts around a prompt."""
     return _list(
         [
@@ -55,7 +57,7 @@ def styles(owner: Reader) -> dict[str, Any]:
 
 
 @router.get("/schedulers")
-def schedulers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
+async def schedulers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """The schedulers, with the U-Net evaluations that 20 steps cost, and the models that have Karras sigmas with it."""
     models = kiln.settings.registry.items()
     return _list(
@@ -72,7 +74,7 @@ def schedulers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
 
 
 @router.get("/defaults")
-def show_defaults(kiln: KilnDep, owner: Reader, model: str | None = None) -> dict[str, Any]:
+async def show_defaults(kiln: KilnDep, owner: Reader, model: str | None = None) -> dict[str, Any]:
     """What a job gets for each field that it leaves out, and a prompt to begin with."""
     name = model or kiln.settings.model
     model_entry(kiln.settings, name)
@@ -80,6 +82,7 @@ def show_defaults(kiln: KilnDep, owner: Reader, model: str | None = None) -> dic
 
 
 @router.get("/queue")
+@reads_many
 def queue(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """How many jobs of all owners wait and run in each lane."""
     lanes = {
@@ -90,6 +93,7 @@ def queue(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
 
 
 @router.get("/workers")
+@quick
 def workers(kiln: KilnDep, owner: Reader) -> dict[str, Any]:
     """The workers that gave a sign of life within the lease time, as they were at ``seen_at``.
 

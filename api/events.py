@@ -16,15 +16,15 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api import access
 from api.hub import Hub
-from api.kiln import KilnDep, Reader
+from api.kiln import OPEN, Kiln, KilnDep, Reader
 from common.errors import KilnError, NotFound, Unavailable
 from common.ids import parse_id
 from common.jobs.keys import Scope
-from common.jobs.log import Watch
+from common.jobs.log import Watch, count_unfinished, newest_event
 
 log = structlog.get_logger()
 
-router = APIRouter(prefix="/v1", tags=["events"], default_response_class=EventSourceResponse)
+router = APIRouter(prefix="/v1", tags=["events"], default_response_class=EventSourceResponse, dependencies=[OPEN])
 
 LOOK_SECONDS = 60.0  # for so long a revoked key may still listen
 NEWEST = 2**63 - 1
@@ -39,17 +39,14 @@ class Begin:
     hub: Hub
     request: Request
     after: int | None
-    newest: int  # the log's last event when the stream was asked for
+    end: int  # nothing up to this event could be added to the log any more when the stream was asked for
     follow: bool
 
     def place(self, watch: Watch) -> int:
-        """Behind which event: where the client was, or where a new stream begins, a job's with its first one.
-
-        In a database that was restored there may be no such event yet.
-        """
+        """Behind which event: where the client was, or where a new stream begins, a job's with its first one."""
         if self.after is not None:
-            return min(self.after, self.newest)
-        return 0 if watch.job_id else self.newest
+            return self.after
+        return 0 if watch.job_id else self.end
 
 
 async def _begin(
@@ -62,19 +59,21 @@ async def _begin(
     follow: Annotated[bool, Query(description="false: what there is by now, without waiting for more")] = True,
 ) -> Begin:
     after = last_event_id if resumed is None else resumed
+    if after:  # in a database that was restored there may be no such event yet
+        after = min(after, await kiln.pool.run(newest_event, kiln.engine))
     # Before the answer begins: whoever has its head is told of all that happens from then on
-    return Begin(kiln.hub, request, after, await kiln.hub.newest(), follow)
+    return Begin(kiln.hub, request, after, await kiln.hub.end(), follow)
 
 
 BeginDep = Annotated[Begin, Depends(_begin)]
 
 
 async def _job(job_id: str, kiln: KilnDep, owner: Reader) -> Watch:
-    return await _existing(kiln.hub, Watch(owner, job_id=parse_id("job", job_id)), job_id)
+    return await _existing(kiln, Watch(owner, job_id=parse_id("job", job_id)), job_id)
 
 
 async def _batch(batch_id: str, kiln: KilnDep, owner: Reader) -> Watch:
-    return await _existing(kiln.hub, Watch(owner, batch_id=parse_id("batch", batch_id)), batch_id)
+    return await _existing(kiln, Watch(owner, batch_id=parse_id("batch", batch_id)), batch_id)
 
 
 @router.get("/jobs/{job_id}/events")
@@ -98,8 +97,8 @@ async def of_owner(owner: Reader, begin: BeginDep) -> AsyncIterator[ServerSentEv
         yield each
 
 
-async def _existing(hub: Hub, watch: Watch, name: str) -> Watch:
-    if await hub.unfinished(watch) is None:
+async def _existing(kiln: Kiln, watch: Watch, name: str) -> Watch:
+    if await kiln.reading.pool.run(count_unfinished, kiln.patient, watch) is None:
         raise NotFound(f"there is no {'job' if watch.job_id else 'batch'} {name}")
     return watch
 
@@ -109,21 +108,26 @@ async def _follow(watch: Watch, begin: Begin) -> AsyncIterator[ServerSentEvent]:
     hub, looked_at = begin.hub, time.monotonic()
     try:
         with hub.subscribed(watch) as stream:
-            await hub.admit(stream, begin.place(watch))
+            stream.position = begin.place(watch)
             left = await _unfinished(hub, watch)
             while not stream.closed:
-                if stream.behind or not left:
-                    while frames := await hub.read(stream, finished=not left):
+                if stream.behind or left <= 0:
+                    over = left <= 0
+                    while frames := await hub.read(stream, finished=over):
                         for frame in frames:
                             yield frame.sent()
-                if not (left and begin.follow):
-                    return
+                    if over or not begin.follow:
+                        return
+                    # The ends that were just read may be among those still to come, or not: so they are counted anew
+                    left = await _unfinished(hub, watch)
+                    continue
                 for frame in await stream.take(LOOK_SECONDS):
                     left -= frame.ends
                     yield frame.sent()
                 if time.monotonic() - looked_at > LOOK_SECONDS:
                     await _allowed.look(begin.request)
-                    left, looked_at = await _unfinished(hub, watch), time.monotonic()
+                    looked_at = time.monotonic()
+                    left = await _unfinished(hub, watch)
                 elif left <= 0:
                     left = await _unfinished(hub, watch)
     except Unavailable:

@@ -1,4 +1,5 @@
-"""The event log in; every open stream's share of it out. One for each API process; it reads only while there are some.
+"""The event log in; every open stream's share of it out. One for each API process; while there are none, it only
+looks now and then where the log ends, which is where a new one begins.
 
 All its readings, for however many streams, are made by one thread and so with one connection for a moment at a time.
 Redis only says sooner that there is something to read, and carries what is not in the log.
@@ -18,9 +19,10 @@ from sqlalchemy import Engine
 
 from api.ear import Ear
 from api.frames import Frame, tell_event, tell_news
+from api.pools import in_time
 from api.stream import Stream
 from common.errors import Unavailable
-from common.jobs.log import PAGE, Event, Tail, Watch, count_unfinished, newest_event, read_events, read_on
+from common.jobs.log import PAGE, Event, Tail, Watch, count_unfinished, read_events, read_on, skip_on
 from common.jobs.read import kept_images
 from common.jobs.state import TERMINAL, Status
 from common.objects import Objects
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 SOON_SECONDS = 0.05  # where somebody is about to commit
+IDLE_SECONDS = 2.0  # while nobody listens
 AWAY_SECONDS = 2.0  # between two tries while the database is away
 REMEMBERED = 1000  # jobs that are over, of which a worker may still be heard
 
@@ -46,7 +49,7 @@ class Hub:
         self._ear = Ear(broker_url, self._hear)
         self._streams: dict[tuple[str, UUID | None], set[Stream]] = defaultdict(set)
         self._tail = Tail()
-        self._known = asyncio.Event()  # where the log ends
+        self._asking: list[asyncio.Future[int]] = []  # where the log ends, by a look that is still to come
         self._heard: list[tuple[str, dict[str, Any]]] = []
         self._woken = asyncio.Event()
         self._over: dict[UUID, None] = {}
@@ -54,17 +57,17 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
+    def start(self) -> None:
+        """Follow the log from now on, in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._serve())
+
     @contextmanager
-    def subscribed(self, watch: Watch) -> Iterator[Stream]:
-        """A stream that is given what it watches during the block."""
-        stream, key = Stream(watch), _key(watch)
+    def subscribed(self, watch: Watch, *, news: bool = True) -> Iterator[Stream]:
+        """A stream that is given what it watches during the block; ``news``: what workers tell, too."""
+        stream, key = Stream(watch, news=news), _key(watch)
         stream.closed = self._closed
         self._streams[key].add(stream)
         self._ear.listen(watch.owner)
-        if self._task is None or self._task.done():
-            self._tail = Tail()
-            self._known.clear()
-            self._task = asyncio.get_running_loop().create_task(self._serve())
         try:
             yield stream
         finally:
@@ -74,14 +77,15 @@ class Hub:
                 del self._streams[key]
             self._woken.set()
 
-    async def newest(self) -> int:
-        """The id of the log's last event."""
-        return await self._ask(newest_event, self._engine)
+    async def end(self) -> int:
+        """Up to which event nothing can be added to the log any more: behind it a new stream begins.
 
-    async def admit(self, stream: Stream, place: int) -> None:
-        """Let the stream go on behind the event ``place``, as soon as it is known how far the log can be read."""
-        stream.position = place
-        await self._known.wait()
+        That is the newest one, unless somebody writes just now. Raises Unavailable where that cannot be told in time.
+        """
+        asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._asking.append(asked)
+        self._woken.set()
+        return await in_time(asked)
 
     async def read(self, stream: Stream, *, finished: bool) -> Sequence[Frame]:
         """The next of what is in the log behind the stream's position; () where there is no more.
@@ -103,7 +107,6 @@ class Hub:
         self._closed = True
         for stream in [stream for streams in self._streams.values() for stream in streams]:
             stream.close()
-        self._known.set()
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -118,12 +121,12 @@ class Hub:
         self._woken.set()
 
     async def _serve(self) -> None:
-        """Until there are no more streams. What was heard is shown after the changes that came before it."""
+        """What was heard is shown after the changes that came before it."""
         due = time.monotonic()
-        while self._streams:
+        while not self._closed:
             heard, self._heard = self._heard, []
             changed = any(message.get("event") in ("stage", "settled") for _, message in heard)
-            if changed or time.monotonic() >= due:
+            if changed or self._asking or time.monotonic() >= due:
                 due = time.monotonic() + await self._look()
             for owner, message in heard:
                 self._show(owner, message)
@@ -134,7 +137,10 @@ class Hub:
 
     async def _look(self) -> float:
         """Read on in the log and give it out; returns after how many seconds to look again."""
+        asking, self._asking = self._asking, []
         try:
+            if not self._streams:
+                return await self._skip(asking)
             tail, found = await self._ask(read_on, self._engine, self._tail)
             watched = [event for event in found if any(self._watching(event.owner, event.job_id, event.batch_id))]
             told = await self._ask(self._tell, watched)
@@ -144,8 +150,7 @@ class Hub:
             log.exception("the event log was not read")
             return AWAY_SECONDS
         self._tail = tail  # and all that follows at once, without a pause in which a stream could come or go
-        if tail.end is not None:
-            self._known.set()
+        self._answer(asking)
         for event in found:
             for stream in self._watching(event.owner, event.job_id, event.batch_id):
                 stream.offer(told.get(event.id))
@@ -156,6 +161,26 @@ class Hub:
         if len(found) == PAGE:
             return 0
         return SOON_SECONDS if tail.fence else POLL_SECONDS
+
+    async def _skip(self, asking: list[asyncio.Future[int]]) -> float:
+        """Go on without reading. Who subscribes meanwhile begins behind the end that it asked for."""
+        tail = await self._ask(skip_on, self._engine, self._tail)
+        if self._streams:
+            self._asking += asking
+            return 0
+        self._tail = tail
+        self._answer(asking)
+        return SOON_SECONDS if asking and tail.end is None else IDLE_SECONDS
+
+    def _answer(self, asking: list[asyncio.Future[int]]) -> None:
+        """Tell those who ask where the log ends; later, where that is not known yet."""
+        for asked in asking:
+            if asked.done():  # given up
+                continue
+            if self._tail.end is None:
+                self._asking.append(asked)
+            else:
+                asked.set_result(self._tail.end)
 
     def _tell(self, found: Sequence[Event]) -> dict[int, list[Frame]]:
         """The frames of each change. In the thread: it reads, and signs URLs."""

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from api import schemas
-from api.kiln import KilnDep, Reader
+from api.kiln import OPEN, KilnDep, Reader, reads_many
+from api.pools import in_time
 from api.resolve import plain_text
 from api.views import show_exhibit
 from common.errors import FieldError, InvalidRequest, NotFound
@@ -21,6 +22,7 @@ MAX_TEXT = 200  # characters to look for
 
 
 @router.get("", response_model=schemas.Page[schemas.Exhibit])
+@reads_many
 def index(
     kiln: KilnDep,
     owner: Reader,
@@ -55,22 +57,25 @@ def index(
     "/{image_id}/content",
     status_code=302,
     response_class=Response,
+    dependencies=[OPEN],
     responses={200: {"description": "the bytes, with proxy=1"}, 302: {"description": "to a presigned URL"}},
 )
-def content(
+async def content(
     image_id: str,
     kiln: KilnDep,
     owner: Reader,
     proxy: Annotated[bool, Query(description="stream through the API instead of redirecting")] = False,
 ) -> Response:
     """The picture's bytes."""
-    image = get_image(kiln.engine, owner, parse_id("img", image_id))
+    image = await kiln.pool.run(get_image, kiln.engine, owner, parse_id("img", image_id))
     if image is None or image.key is None:
         raise NotFound(f"there is no picture {image_id}")
     if not proxy:
         return RedirectResponse(kiln.objects.presign(image.key, kiln.settings.presign_seconds), status_code=302)
     headers = {"Content-Length": str(image.bytes), "ETag": f'"{image.sha256}"'}
-    return StreamingResponse(kiln.objects.open(image.key), headers=headers, media_type=image.content_type)
+    return StreamingResponse(
+        await in_time(kiln.pictures.open(image.key)), headers=headers, media_type=image.content_type
+    )
 
 
 def _plain(text: str) -> str:

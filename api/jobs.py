@@ -1,34 +1,36 @@
 """Jobs over HTTP: validate, submit, ring the bell, answer 202; then show, list, cancel, retry and delete."""
 
-import asyncio
 import re
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from api import schemas
-from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.held import wait_for_end
+from api.kiln import Kiln, KilnDep, Reader, Submitter, quick, reads_many
+from api.pools import renew
 from api.receipt import ReceiptRoute
 from api.resolve import ask_again, fingerprint, resolve
 from api.views import show_job
-from common.errors import InvalidRequest, NotFound, Unavailable
+from common.errors import InvalidRequest, NotFound, StorageError, TooManyOpen, Unavailable
 from common.fault import fault
 from common.ids import parse_id, show_id
 from common.jobs import owner as owners
-from common.jobs.outlook import outlooks
+from common.jobs.log import Watch
+from common.jobs.outlook import Outlook, outlooks
 from common.jobs.read import Job, get_job, list_jobs
 from common.jobs.replay import find_job
 from common.jobs.state import TERMINAL, Status
 from common.jobs.submit import Receipt, Submission, submit_job, unheard
 
+log = structlog.get_logger()
+
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ReceiptRoute)
 
-POLL_SECONDS = 0.2  # while Prefer: wait holds a request open
 MAX_WAIT_SECONDS = 60
 RETRY_AFTER_SECONDS = 1
 
@@ -54,11 +56,12 @@ async def create(
     prefer: Prefer = None,
 ) -> schemas.Job:
     """Queue a job."""
-    receipt, job = await run_in_threadpool(_accept, kiln, body, owner, idempotency_key)
+    receipt, job = await kiln.pool.run(_accept, kiln, body, owner, idempotency_key)
     return await _answer(request, response, kiln, receipt, job, prefer)
 
 
 @router.get("", response_model=schemas.Page[schemas.Job])
+@reads_many
 def index(
     request: Request,
     kiln: KilnDep,
@@ -82,12 +85,14 @@ def index(
 
 
 @router.get("/{job_id}", response_model=schemas.Job)
+@quick
 def show(job_id: str, request: Request, kiln: KilnDep, owner: Reader) -> schemas.Job:
     """One job as it stands."""
     return _show(request, kiln, _find(kiln, owner, parse_id("job", job_id)))
 
 
 @router.post("/{job_id}/cancel", response_model=schemas.Job)
+@quick
 def cancel(job_id: str, request: Request, kiln: KilnDep, owner: Submitter) -> schemas.Job:
     """Cancel a job: at once while it waits, at its next step while it runs. A finished one stays as it is."""
     key = parse_id("job", job_id)
@@ -107,22 +112,22 @@ async def retry(
     prefer: Prefer = None,
 ) -> schemas.Job:
     """Queue a new job like this one, seed included, with any field changed."""
-    old = await run_in_threadpool(_find, kiln, owner, parse_id("job", job_id))
+    old = await kiln.pool.run(_find, kiln, owner, parse_id("job", job_id))
     changes = overrides.model_dump(exclude_unset=True) if overrides else {}
     if changes.get("prompt", "") is None:
         del changes["prompt"]  # null means the default, and a retry's default is what the job said
     again = schemas.JobRequest(**ask_again(old) | changes)
-    receipt, job = await run_in_threadpool(_accept, kiln, again, owner, idempotency_key, old.id)
+    receipt, job = await kiln.pool.run(_accept, kiln, again, owner, idempotency_key, old.id)
     return await _answer(request, response, kiln, receipt, job, prefer)
 
 
 @router.delete("/{job_id}", status_code=204)
-def delete(job_id: str, kiln: KilnDep, owner: Submitter) -> None:
-    """Delete a finished job, its pictures included."""
-    keys = owners.delete_job(kiln.engine, owner, parse_id("job", job_id))
+async def delete(job_id: str, kiln: KilnDep, owner: Submitter) -> None:
+    """Delete a finished job, its pictures included. Where the store is away, their objects are removed later."""
+    keys = await kiln.pool.run(owners.delete_job, kiln.engine, owner, parse_id("job", job_id))
     if keys is None:
         raise _not_found(parse_id("job", job_id))
-    kiln.objects.delete(keys)
+    await kiln.removals.leave(_remove, kiln, keys)
 
 
 def _accept(
@@ -163,14 +168,24 @@ def ring_for(kiln: Kiln, submission: Submission, receipt: Receipt) -> None:
     fault("published")
 
 
+def _remove(kiln: Kiln, keys: Sequence[str]) -> None:
+    """Remove objects that no row names any more. What a store that is away keeps, the collector of garbage finds."""
+    try:
+        kiln.objects.delete(keys)
+    except StorageError as error:
+        log.warning("objects of a deleted job are left to be collected", reason=error.detail)
+
+
 async def _answer(
     request: Request, response: Response, kiln: Kiln, receipt: Receipt, job: Job, prefer: str | None
 ) -> schemas.Job:
     """202 with the job as it stands; or, where the client prefers to wait and the job ends in time, 200."""
     wait = read_wait(prefer)
     if wait is not None:
-        job = await _wait(kiln, job, min(wait, MAX_WAIT_SECONDS))
-        response.headers["Preference-Applied"] = f"wait={wait}"
+        wait = min(wait, MAX_WAIT_SECONDS)
+        with suppress(TooManyOpen):  # then it is not waited: a job that was accepted is told of
+            job = await _wait(request, kiln, job, wait)
+            response.headers["Preference-Applied"] = f"wait={wait}"
     if wait is not None and job.status in TERMINAL:
         response.status_code = 200
     else:
@@ -178,7 +193,10 @@ async def _answer(
     if receipt.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = str(request.base_url) + f"v1/jobs/{show_id('job', job.id)}"
-    return await run_in_threadpool(_show, request, kiln, job)
+    try:
+        return await kiln.pool.run(_show, request, kiln, job)
+    except Unavailable:  # since it was accepted
+        return _show_one(request, kiln, job, None)
 
 
 def read_wait(prefer: str | None) -> int | None:
@@ -187,12 +205,15 @@ def read_wait(prefer: str | None) -> int | None:
     return int(wait[1]) if wait else None
 
 
-async def _wait(kiln: Kiln, job: Job, seconds: float) -> Job:
-    """The job once it has ended, or as it stands when the time is up. Holds no connection between two looks."""
-    deadline = time.monotonic() + seconds
-    while job.status not in TERMINAL and time.monotonic() < deadline:
-        await asyncio.sleep(POLL_SECONDS)
-        job = await run_in_threadpool(_find, kiln, job.owner, job.id)
+async def _wait(request: Request, kiln: Kiln, job: Job, seconds: float) -> Job:
+    """The job once it has ended, or as it stands when the time is up; as it stood, if that cannot be known."""
+    if job.status in TERMINAL:
+        return job
+    with kiln.places.taken(job.owner):
+        await wait_for_end(kiln.hub, request, Watch(job.owner, job_id=job.id), seconds)
+    renew()
+    with suppress(Unavailable):
+        job = await kiln.pool.run(_find, kiln, job.owner, job.id)
     return job
 
 
@@ -213,13 +234,14 @@ def _show(request: Request, kiln: Kiln, job: Job) -> schemas.Job:
 
 def _show_all(request: Request, kiln: Kiln, found: Sequence[Job]) -> list[schemas.Job]:
     expected = outlooks(kiln.engine, found, alive_seconds=kiln.settings.lease_seconds)
-    return [
-        show_job(
-            job,
-            expected.get(job.id),
-            base_url=str(request.base_url),
-            objects=kiln.objects,
-            url_seconds=kiln.settings.presign_seconds,
-        )
-        for job in found
-    ]
+    return [_show_one(request, kiln, job, expected.get(job.id)) for job in found]
+
+
+def _show_one(request: Request, kiln: Kiln, job: Job, outlook: Outlook | None) -> schemas.Job:
+    return show_job(
+        job,
+        outlook,
+        base_url=str(request.base_url),
+        objects=kiln.objects,
+        url_seconds=kiln.settings.presign_seconds,
+    )

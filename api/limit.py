@@ -57,5 +57,9 @@ class Limiter:
         made, left = await self._redis.eval(COUNT, 1, name, str(WINDOW_SECONDS))
         return made, left
 
+    async def check(self) -> None:
+        """Raise RedisError or OSError unless Redis answers."""
+        await self._redis.eval("return 1", 0)
+
     async def close(self) -> None:
         await self._redis.aclose()

@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
 
 from api import batches, catalog, errors, events, health, images, jobs, outcome, page, webhooks
 from api.compat import files, generate
@@ -43,11 +42,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(_make_bucket, app.state.kiln)
+        kiln: Kiln = app.state.kiln
+        await kiln.removals.leave(_make_bucket, kiln)
+        kiln.hub.start()
         yield
-        await app.state.kiln.hub.close()
-        await app.state.kiln.limiter.close()
-        app.state.kiln.engine.dispose()
+        await kiln.hub.close()
+        await kiln.limiter.close()
+        await kiln.pictures.close()
+        kiln.engine.dispose()
+        kiln.patient.dispose()
 
     app = FastAPI(title="Kiln", version=version("kiln"), description=DESCRIPTION, lifespan=lifespan, responses=PROBLEMS)
     app.state.kiln = connect(settings)

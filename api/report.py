@@ -17,15 +17,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from api.archive import Open
 from api.figures import AXES, Figures, count
 from api.plots import plot
-from common.errors import NotFound
 from common.ids import show_id
 from common.jobs.read import Image, Job
 from common.jobs.state import Status
 from common.jobs.tally import Batch
 from common.names import duration
-from common.objects import Objects
 
 Jobs = Callable[[], Iterator[Job]]
 
@@ -43,7 +42,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def stream_html(batch: Batch, jobs: Jobs, objects: Objects) -> Iterator[str]:
+def stream_html(batch: Batch, jobs: Jobs, open_object: Open) -> Iterator[str]:
     """The whole report. ``jobs`` is asked twice. Raises StorageError where the store goes away: the file is cut off."""
     figures = count(jobs())
     cells, most = len(figures.cells), max(figures.cells.values(), default=0)
@@ -63,7 +62,7 @@ def stream_html(batch: Batch, jobs: Jobs, objects: Objects) -> Iterator[str]:
         styles=list(figures.scores["style"]),
         cards=len(figures.scores["style"]) == 1 and most == 1,
         many=min(4, most, per_cell),
-        rows=_rows(jobs(), objects, per_cell),
+        rows=_rows(jobs(), open_object, per_cell),
         rerun=sum(failure.jobs for failure in figures.failures.values()) - figures.retried,
     )
 
@@ -160,12 +159,12 @@ class Chosen:
         return [image for own in self.cells.values() for image in own]
 
 
-def _rows(jobs: Iterator[Job], objects: Objects, per_cell: int) -> Iterator[Row]:
+def _rows(jobs: Iterator[Job], open_object: Open, per_cell: int) -> Iterator[Row]:
     """A row for each prompt with pictures. Thumbnails are fetched some rows ahead: a far store takes its time."""
     with ThreadPoolExecutor(AHEAD) as threads:
         begun: deque[tuple[Chosen, list[Future[str | None]]]] = deque()
         for chosen in _choose(jobs, per_cell):
-            begun.append((chosen, [threads.submit(_source, objects, image) for image in chosen.images]))
+            begun.append((chosen, [threads.submit(_source, open_object, image) for image in chosen.images]))
             if len(begun) > AHEAD:
                 yield from _finish(*begun.popleft())
         for chosen, sources in begun:
@@ -198,13 +197,11 @@ def _score(image: Image) -> float:
     return image.clip_score
 
 
-def _source(objects: Objects, image: Image) -> str | None:
+def _source(open_object: Open, image: Image) -> str | None:
     assert image.thumbnail_key is not None  # noqa: S101 - only kept pictures come here
-    try:
-        data = b"".join(objects.open(image.thumbnail_key))
-    except NotFound:  # deleted by its owner meanwhile
+    if (pieces := open_object(image, image.thumbnail_key)) is None:
         return None
-    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(b''.join(pieces)).decode()}"
 
 
 def _show(image: Image, source: str, best: bool) -> Shown:

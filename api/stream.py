@@ -16,8 +16,9 @@ MOST_NEWS = 64
 class Stream:
     """One open stream. The hub calls offer() and show(); who serves the client calls begin_reading() and take()."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, *, news: bool = True) -> None:
         self.watch = watch
+        self._wants_news = news
         self.position = 0  # the id of the last change that was sent, or is not to be
         self.behind = True  # what is to be sent stands in the log, and does not wait here
         self.closed = False
@@ -38,6 +39,8 @@ class Stream:
 
     def show(self, frame: Frame) -> None:
         """What a worker told."""
+        if not self._wants_news:
+            return
         key = (frame.job_id, frame.event)
         if key in self._news or len(self._news) < MOST_NEWS:
             self._news[key] = frame

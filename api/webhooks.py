@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api import schemas
-from api.kiln import KilnDep, Reader, Submitter, SubmitterAndReader
+from api.kiln import KilnDep, Reader, Submitter, SubmitterAndReader, quick, reads_many
 from api.receipt import ReceiptRoute
 from api.views import show_delivery
 from common.errors import NotFound
@@ -17,6 +17,7 @@ router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=ReceiptRoute)
 
 
 @router.get("/webhook-deliveries", response_model=schemas.Page[schemas.Delivery])
+@reads_many
 def index(
     kiln: KilnDep,
     owner: Reader,
@@ -39,6 +40,7 @@ def index(
 
 
 @router.post("/webhook-deliveries/{delivery_id}/redeliver", status_code=202, response_model=schemas.Delivery)
+@quick
 def redeliver(delivery_id: str, kiln: KilnDep, owner: Submitter) -> schemas.Delivery:
     """Send it again now, with the same webhook-id, whatever became of it; and for a day, should that fail."""
     key = parse_id("msg", delivery_id)
@@ -49,12 +51,14 @@ def redeliver(delivery_id: str, kiln: KilnDep, owner: Submitter) -> schemas.Deli
 
 
 @router.get("/webhook-secret", response_model=schemas.WebhookSecret)
+@quick
 def secret(response: Response, kiln: KilnDep, owner: SubmitterAndReader) -> schemas.WebhookSecret:
     """What verifies the caller's webhooks, in all jobs and batches."""
     return _show(response, secrets.read_secret(kiln.engine, owner))
 
 
 @router.post("/webhook-secret/rotate", response_model=schemas.WebhookSecret)
+@quick
 def rotate(response: Response, kiln: KilnDep, owner: SubmitterAndReader) -> schemas.WebhookSecret:
     """Make a new one. The one before signs beside it for a day."""
     return _show(response, secrets.rotate_secret(kiln.engine, owner))

@@ -18,13 +18,25 @@ from common.errors import Unavailable
 
 _PING_SECONDS = 1.0
 _CONNECT_SECONDS = 1.5
-_STATEMENT_SECONDS = 30
-_ANSWER_SECONDS = _STATEMENT_SECONDS + 5.0  # the server's own limit comes first, where there is a server
+_STATEMENT_SECONDS = 30.0
+_LOCK_SECONDS = 10.0
+_GRACE = 7 / 6  # times a statement's limit its answer is waited for: the server's own comes first, where there is one
 _SLICE = 5000  # rows of one COPY: a second where all is slow
 
 
-def make_engine(url: str, *, name: str, pool_size: int = 10) -> Engine:
-    """An engine whose connections fail within seconds, never hang. ``name`` shows in pg_stat_activity."""
+def make_engine(
+    url: str,
+    *,
+    name: str,
+    pool_size: int = 10,
+    statement_seconds: float = _STATEMENT_SECONDS,
+    lock_seconds: float = _LOCK_SECONDS,
+) -> Engine:
+    """An engine whose connections fail within seconds, never hang. ``name`` shows in pg_stat_activity.
+
+    It opens twice ``pool_size`` connections at most. A statement ends after ``statement_seconds``, or when it has
+    waited ``lock_seconds`` for a lock that somebody else holds.
+    """
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -37,11 +49,11 @@ def make_engine(url: str, *, name: str, pool_size: int = 10) -> Engine:
             "tcp_user_timeout": 2000,
             # the last: a process that was stopped inside a transaction would keep its jobs locked, and no sweep
             # could take them back
-            "options": f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout=10000 -c timezone=UTC"
-            " -c idle_in_transaction_session_timeout=10000",
+            "options": f"-c statement_timeout={statement_seconds * 1000:.0f} -c lock_timeout={lock_seconds * 1000:.0f}"
+            " -c timezone=UTC -c idle_in_transaction_session_timeout=10000",
         },
     )
-    _connect_patiently(engine)
+    _connect_patiently(engine, statement_seconds * _GRACE)
     return engine
 
 
@@ -118,7 +130,7 @@ class _Patient(psycopg.Connection[Any]):
     ``tcp_user_timeout`` sees only what is not acknowledged, and libpq's ``connect_timeout`` is of two seconds at least.
     """
 
-    patience = _ANSWER_SECONDS
+    patience = _STATEMENT_SECONDS * _GRACE
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
@@ -148,7 +160,7 @@ def _within(seconds: float, steps: Generator[Any, Any, Any]) -> Generator[Any, A
             return end.value
 
 
-def _connect_patiently(engine: Engine) -> None:
+def _connect_patiently(engine: Engine, patience: float) -> None:
     """Try each pooled connection before it is used: a restarted server costs nobody an error, a silent one a second.
 
     As pool_pre_ping does, which after a silence would connect anew, and wait again.
@@ -168,4 +180,4 @@ def _connect_patiently(engine: Engine) -> None:
         except psycopg.OperationalError as error:
             raise DisconnectionError from error  # the pool makes a new connection
         finally:
-            connection.patience = _ANSWER_SECONDS
+            connection.patience = patience

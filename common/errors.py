@@ -127,6 +127,12 @@ class Overloaded(KilnError):
     code, status, retryable, retry_after = "overloaded", 503, True, 5
 
 
+class TooManyOpen(KilnError):
+    """As many requests that wait, follow or download are open as there may be, or as many of this owner."""
+
+    code, status, retryable = "too_many_open", 429, True
+
+
 class StillRunning(KilnError):
     """The job goes on, and the call that waits for it has waited long enough: the next one goes on waiting."""
 

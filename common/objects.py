@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import boto3
 from botocore.client import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from prometheus_client import Counter
 
@@ -63,13 +65,16 @@ class Objects:
             )
 
         self._bucket = bucket
+        self._region = region
+        self._bucket_url = f"{endpoint_url.rstrip('/')}/{bucket}"
+        self._credentials = Credentials(access_key, secret_key)
         self._store = client(
             endpoint_url, connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2, "mode": "standard"}
         )
         self._impatient = client(endpoint_url, connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
-        clock = ServerClock()
-        clock.follow(self._store)
-        clock.follow(self._impatient)
+        self.clock = ServerClock()
+        self.clock.follow(self._store)
+        self.clock.follow(self._impatient)
         self._public = client(public_url, "s3v4")  # signs for the address that clients use; never connects
 
     @classmethod
@@ -135,6 +140,11 @@ class Objects:
             "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
         )
         return url
+
+    def sign(self, method: str, key: str = "") -> tuple[str, dict[str, str]]:
+        """URL and headers of a request for an object, or for the bucket, by an HTTP client of the caller's own."""
+        url = f"{self._bucket_url}/{quote(key)}" if key else self._bucket_url
+        return url, self.clock.sign(method, url, self._credentials, self._region)
 
     def ensure_bucket(self) -> None:
         """Make the bucket unless it is there. Raises StorageError."""

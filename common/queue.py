@@ -4,6 +4,9 @@ A message is a doorbell: permission to run one job of its model, which the worke
 A lost one costs seconds, a doubled one an empty claim.
 """
 
+import threading
+import time
+from concurrent.futures import Future
 from typing import Any
 
 import structlog
@@ -14,6 +17,8 @@ from kombu.transport import redis
 log = structlog.get_logger()
 
 TASK = "kiln.generate"
+PATIENCE_SECONDS = 0.5  # with a broker that takes a message
+PAUSE_SECONDS = 2.0  # between two tries while it is away
 
 # A doorbell that nobody answered for so long says nothing any more. Celery judges by the worker's clock: hence hours
 _EXPIRES_SECONDS = 4 * 3600
@@ -74,9 +79,13 @@ class Transport(redis.Transport):  # type: ignore[misc]
 
 
 class Doorbell:
-    """Sends messages within a second or gives up: what was committed and never sent, the sweeper sends."""
+    """Sends messages within half a second or gives up: what was committed and never sent, the sweeper sends.
+
+    Where the broker is away, only now and then a message finds that out; the others are not sent at once.
+    """
 
     def __init__(self, broker_url: str) -> None:
+        self._resumes_at = float("-inf")
         self._app = make_celery(broker_url)
         self._app.conf.broker_transport_options |= {
             "socket_timeout": 1,
@@ -85,13 +94,30 @@ class Doorbell:
         }
 
     def ring(self, model: str) -> bool:
-        """Tell the workers of ``model`` that there is a job; returns whether the broker took the message."""
+        """Tell the workers of ``model`` that there is a job; returns whether the broker took the message.
+
+        One that it took too late is no harm: the sweeper sends another, and a doubled message costs nothing.
+        """
+        if time.monotonic() < self._resumes_at:
+            return False
+        sending: Future[None] = Future()
+        # A thread of its own: nothing ends a look-up of the broker's name that is not answered
+        threading.Thread(target=self._send, args=(model, sending), daemon=True).start()
         try:
-            self._app.send_task(TASK, queue=queue_name(model), expires=_EXPIRES_SECONDS, retry=False)
-        except (OperationalError, OSError) as error:
+            sending.result(timeout=PATIENCE_SECONDS)
+        except (OperationalError, OSError) as error:  # TimeoutError is an OSError
+            self._resumes_at = time.monotonic() + PAUSE_SECONDS
             log.warning("message not sent; the sweeper will", model=model, reason=type(error).__name__)
             return False
         return True
+
+    def _send(self, model: str, sending: Future[None]) -> None:
+        try:
+            self._app.send_task(TASK, queue=queue_name(model), expires=_EXPIRES_SECONDS, retry=False)
+        except BaseException as error:
+            sending.set_exception(error)
+        else:
+            sending.set_result(None)
 
     def waiting(self, model: str) -> int:
         """Messages that wait in the queue of ``model``. Raises OperationalError or OSError where the broker is away."""

@@ -91,6 +91,12 @@ class Settings(ModelSettings, DatabaseSettings):
     requests_per_minute: int = Field(
         default=1200, ge=1, description="requests of one API key in a minute; beyond it they get 429"
     )
+    max_open_per_owner: int = Field(
+        default=1000,
+        ge=1,
+        description="requests of one owner that may be open at once while they wait for a job, or follow events; "
+        "beyond it new ones get 429",
+    )
     presign_seconds: int = Field(default=900, description="life of a presigned picture URL")
 
     # How workers run

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 
 log = structlog.get_logger()
 
@@ -42,17 +43,28 @@ class ServerClock:
         client.meta.events.register("before-sign.s3", self._tell)
         client.meta.events.register("needs-retry.s3", self._set)
 
+    def sign(self, method: str, url: str, credentials: Any, region: str) -> dict[str, str]:
+        """The headers of one request that another HTTP client makes."""
+        request = AWSRequest(method, url)
+        self._tell(request)
+        _Signature(credentials, "s3", region).add_auth(request)
+        return dict(request.headers.items())
+
     def _tell(self, request: Any, **_: Any) -> None:
         request.context[_OFFSET] = self.offset
 
     def _set(self, response: tuple[Any, dict[str, Any]] | None, **_: Any) -> int | None:
         """Seconds to wait before the request is tried again; None: it was not refused for the time."""
         told = response[1]["ResponseMetadata"] if response else {}
-        if told.get("HTTPStatusCode") != _FORBIDDEN or "date" not in told.get("HTTPHeaders", {}):
-            return None
-        offset = parsedate_to_datetime(told["HTTPHeaders"]["date"]) - datetime.now(UTC)
+        return 0 if self.learn(told.get("HTTPStatusCode"), told.get("HTTPHeaders", {}).get("date")) else None
+
+    def learn(self, status: int | None, date: str | None) -> bool:
+        """Whether an answer with this status and Date refused a request for its time; sets the clock then."""
+        if status != _FORBIDDEN or date is None:
+            return False
+        offset = parsedate_to_datetime(date) - datetime.now(UTC)
         if abs(offset - self.offset) < _TOLERATED:
-            return None
+            return False
         log.warning("this machine's clock is wrong, the object store says", seconds=round(offset.total_seconds()))
         self.offset = offset
-        return 0
+        return True

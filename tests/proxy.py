@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback: a server's address in; one that passes, refuses, cuts, swallows, delays or loses, out."""
+"""A TCP proxy on loopback: a server's address in; one that passes, refuses, cuts, swallows and more, out."""
 
 import socket
 import struct
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["pass", "refuse", "cut", "swallow", "delay", "lose"]
+Mode = Literal["pass", "refuse", "cut", "swallow", "trickle", "delay", "lose"]
 
 
 @dataclass(slots=True, eq=False)
@@ -25,8 +25,9 @@ class Proxy:
     """Passes connections on, until ``become`` says otherwise. Two threads for each connection.
 
     ``refuse`` ends new connections at once; ``cut`` resets those there are, too; ``swallow`` keeps them open and lets
-    no byte through, as a half-open network does; ``delay`` holds each piece back for ``seconds``; ``lose`` ends the
-    first connection whose server answers, in place of that answer, and passes from then on.
+    no byte through, as a half-open network does; ``trickle`` lets one byte of an answer through each second;
+    ``delay`` holds each piece back for ``seconds``; ``lose`` ends the first connection whose server answers, in place
+    of that answer, and passes from then on.
     """
 
     def __init__(self, target: tuple[str, int], *, seconds: float = 0.2) -> None:
@@ -112,6 +113,8 @@ class Proxy:
                 if source is link.server and self._loses(link):
                     _end(link.server)
                     break
+                if source is link.server:
+                    data = self._trickle(link, data)
                 sink.sendall(data)
         self._hold(link)
         if link.mode != "cut":
@@ -127,6 +130,14 @@ class Proxy:
             time.sleep(self._seconds)
         while link.mode == "swallow":
             time.sleep(0.05)
+
+    def _trickle(self, link: Link, data: bytes) -> bytes:
+        """What is left to pass on once the mode is not ``trickle`` any more."""
+        while link.mode == "trickle" and data:
+            link.client.sendall(data[:1])
+            data = data[1:]
+            time.sleep(1)
+        return data
 
     def _loses(self, link: Link) -> bool:
         with self._lock:

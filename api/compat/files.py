@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from api.compat import results
 from api.compat.route import OpenAILongRoute
 from api.compat.shapes import Deleted, File
-from api.kiln import Kiln, KilnDep, Reader, Submitter
+from api.kiln import DOWNLOAD, Kiln, KilnDep, Reader, Submitter, reads_many, writes_many
 from api.pieces import in_pieces
+from api.pools import in_time
 from api.resolve import plain_text
 from api.schemas import Page
 from common.errors import Conflict, InvalidRequest, NotFound
@@ -37,6 +38,7 @@ class Upload(BaseModel):
 
 
 @router.post("", response_model=File)
+@writes_many
 def create(form: Annotated[Upload, Form(media_type="multipart/form-data")], kiln: KilnDep, owner: Submitter) -> File:
     """Keep a file of lines, to make a batch of. It is read when the batch is made, and may be deleted after."""
     name = form.file.filename or "lines.jsonl"
@@ -47,6 +49,7 @@ def create(form: Annotated[Upload, Form(media_type="multipart/form-data")], kiln
 
 
 @router.get("", response_model=Page[File])
+@reads_many
 def index(
     kiln: KilnDep,
     owner: Reader,
@@ -65,6 +68,7 @@ def index(
 
 
 @router.get("/{file_id}", response_model=File)
+@reads_many
 def show(file_id: str, kiln: KilnDep, owner: Reader) -> File:
     """One file, without its content."""
     if made := results.find(kiln, owner, file_id):
@@ -75,15 +79,21 @@ def show(file_id: str, kiln: KilnDep, owner: Reader) -> File:
     return _show(file)
 
 
-@router.get("/{file_id}/content", response_class=StreamingResponse, responses=LINES)
-def content(file_id: str, kiln: KilnDep, owner: Reader) -> StreamingResponse:
+@router.get("/{file_id}/content", response_class=StreamingResponse, dependencies=[DOWNLOAD], responses=LINES)
+async def content(file_id: str, kiln: KilnDep, owner: Reader) -> StreamingResponse:
     """The lines of a file; those of a batch's results are made while they are sent."""
-    made = results.find(kiln, owner, file_id)
-    lines: Iterator[Any] = in_pieces(made.lines(kiln)) if made else _chunks(kiln, owner, file_id)
+    made = await kiln.reading.pool.run(results.find, kiln.reading, owner, file_id)
+    if made is None:
+        chunks = await kiln.reading.pool.run(_chunks, kiln.reading, owner, file_id)
+        return StreamingResponse(kiln.exports.stream(chunks), media_type="application/jsonl")
+    if made.kind == results.OUTPUT:
+        await in_time(kiln.pictures.check())
+    lines = kiln.albums.stream(in_pieces(made.lines(kiln.reading)))
     return StreamingResponse(lines, media_type="application/jsonl")
 
 
 @router.delete("/{file_id}", response_model=Deleted)
+@reads_many
 def delete(file_id: str, kiln: KilnDep, owner: Submitter) -> Deleted:
     """Delete an uploaded file. Batches that were made of it stay as they are."""
     if results.find(kiln, owner, file_id):

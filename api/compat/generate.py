@@ -1,33 +1,31 @@
 """POST /v1/images/generations: a call in; its pictures out once the job has ended, for as long as a client waits."""
 
-import asyncio
-import time
 from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from api.compat.answer import show_pictures
 from api.compat.ask import as_job, in_their_words
 from api.compat.route import OpenAIRoute, Retries
 from api.compat.shapes import GENERATIONS, Generation, Images
 from api.errors import PROBLEM
+from api.held import wait_for_end
 from api.jobs import IdempotencyKey, Prefer, read_wait, ring_for
 from api.kiln import Kiln, KilnDep, SubmitterAndReader
+from api.pools import renew
 from api.resolve import fingerprint, resolve
 from common.errors import Conflict, JobFailed, NotFound, StillRunning, Unavailable
 from common.ids import show_id
 from common.jobs.call import Call, leave_call, open_call
+from common.jobs.log import Watch
 from common.jobs.read import Job, get_job
-from common.jobs.state import TERMINAL, Status
+from common.jobs.state import Status
 from common.jobs.submit import Submission, submit_job
 
 router = APIRouter(tags=["openai"], route_class=OpenAIRoute)
 
 HOLD_SECONDS = 540.0  # OpenAI's clients wait 600 by themselves
-LISTEN_SECONDS = 0.1  # between two looks whether the client is still there
-LOOK_SECONDS = (0.1, 1.0)  # between two looks at the job: the first, and the longest
 CLIENT_GONE = 499  # nginx's word for it; nobody reads it but the metrics
 
 ENDS: dict[int | str, dict[str, Any]] = {
@@ -52,21 +50,22 @@ async def generate(
     wait = read_wait(prefer)
     seconds = HOLD_SECONDS if wait is None else min(wait, HOLD_SECONDS)
     again = x_stainless_retry_count > 0
-    call = await run_in_threadpool(_open, kiln, submission, fingerprint(asked), again=again)
-    answered = False
-    try:
-        job = await _hold(request, kiln, owner, call, seconds)
-        if job is None:
-            return Response(status_code=CLIENT_GONE)
-        answer = await run_in_threadpool(_answer, kiln, job, asked.response_format)
-        answered = not await request.is_disconnected()
-        return answer
-    except (JobFailed, Conflict):
-        answered = True
-        raise
-    finally:
-        with suppress(Unavailable):  # then it is free when the time is up that it may be held
-            await run_in_threadpool(leave_call, kiln.engine, call, answered=answered)
+    with kiln.places.taken(owner):  # first: what is refused makes no job
+        call = await kiln.pool.run(_open, kiln, submission, fingerprint(asked), again=again)
+        answered = False
+        try:
+            if not await wait_for_end(kiln.hub, request, Watch(owner, job_id=call.receipt.job_id), seconds):
+                return Response(status_code=CLIENT_GONE)
+            renew()
+            answer = await _answer(kiln, await _find(kiln, owner, call), asked.response_format)
+            answered = not await request.is_disconnected()
+            return answer
+        except (JobFailed, Conflict):
+            answered = True
+            raise
+        finally:
+            with suppress(Unavailable):  # then it is free when the time is up that it may be held
+                await kiln.pool.run(leave_call, kiln.engine, call, answered=answered)
 
 
 def _open(kiln: Kiln, submission: Submission, digest: str, *, again: bool) -> Call:
@@ -82,33 +81,19 @@ def _open(kiln: Kiln, submission: Submission, digest: str, *, again: bool) -> Ca
     return call
 
 
-async def _hold(request: Request, kiln: Kiln, owner: str, call: Call, seconds: float) -> Job | None:
-    """The job once it has ended, or when the time is up; None as soon as the client has gone.
-
-    Holds no connection to the database between two looks, and looks less often at what takes long.
-    """
-    began = time.monotonic()
-    shortest, longest = LOOK_SECONDS
-    while True:
-        job = await run_in_threadpool(get_job, kiln.engine, owner, call.receipt.job_id)
-        if job is None:
-            raise NotFound("the job was deleted while this call waited for it")
-        waited = time.monotonic() - began
-        if job.status in TERMINAL or waited >= seconds:
-            return job
-        look_at = time.monotonic() + min(longest, shortest + waited / 20, seconds - waited)
-        while time.monotonic() < look_at:
-            if await request.is_disconnected():
-                return None
-            await asyncio.sleep(min(LISTEN_SECONDS, max(0.0, look_at - time.monotonic())))
+async def _find(kiln: Kiln, owner: str, call: Call) -> Job:
+    job = await kiln.pool.run(get_job, kiln.engine, owner, call.receipt.job_id)
+    if job is None:
+        raise NotFound("the job was deleted while this call waited for it")
+    return job
 
 
-def _answer(kiln: Kiln, job: Job, response_format: str | None) -> Images:
+async def _answer(kiln: Kiln, job: Job, response_format: str | None) -> Images:
     """The pictures. Raises what became of the job instead."""
     name = show_id("job", job.id)
     match job.status:
         case Status.SUCCEEDED:
-            return show_pictures(kiln, job, response_format)
+            return await show_pictures(kiln, job, response_format)
         case Status.FAILED:
             error = job.error or {}
             raise JobFailed(str(error.get("code")), f"{name} failed: {error.get('message')}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.compat.answer import show_pictures
+from api.compat.answer import show_bytes, show_urls
 from api.compat.shapes import File
 from api.kiln import Kiln
 from common.errors import NotFound
@@ -62,7 +62,8 @@ def _line(kiln: Kiln, job: Job) -> dict[str, Any]:
     name = show_id("job", job.id)
     line: dict[str, Any] = {"id": name, "custom_id": job.custom_id, "response": None, "error": None}
     if job.status is Status.SUCCEEDED:
-        pictures = show_pictures(kiln, job, job.metadata.get("response_format"))
+        show = show_urls if job.metadata.get("response_format") == "url" else show_bytes
+        pictures = show(kiln, job)
         body = pictures.model_dump(exclude_none=True)
         return line | {"response": {"status_code": 200, "request_id": name, "body": body}}
     failed = job.error or {}

@@ -68,15 +68,14 @@ class Tail:
 def read_on(engine: Engine, tail: Tail) -> tuple[Tail, list[Event]]:
     """Everybody's events behind the tail, in the order of their ids, at most a page; and where the tail is then.
 
-    The first reading gives none: it looks where the log ends. Where the new tail has a fence, the rest is to come soon.
+    Where it is not known where the log ends, it looks for that first. Where the new tail has a fence, the rest is to
+    come soon.
     """
+    if tail.end is None:
+        return skip_on(engine, tail), []
     with reading(engine) as connection:
         fence = tail.fence
         cleared = fence is not None and not (fence.writers and fence.writers & _writers(connection))
-        if tail.end is None:
-            if fence is None:
-                return Tail(None, _fence(connection, _newest(connection))), []
-            return (Tail(fence.top) if cleared else tail), []
         rows = connection.execute(_EVENTS.where(events.c.id > tail.end).order_by(events.c.id).limit(PAGE)).all()
         end = _end(tail.end, fence.top if fence and cleared else 0, [row.id for row in rows])
         if not rows or end == rows[-1].id:
@@ -84,6 +83,22 @@ def read_on(engine: Engine, tail: Tail) -> tuple[Tail, list[Event]]:
         if fence is None or cleared:
             fence = _fence(connection, rows[-1].id)
         return Tail(end, fence), [_as_event(row) for row in rows if row.id <= end]
+
+
+def skip_on(engine: Engine, tail: Tail) -> Tail:
+    """The tail as far on as it can be, without what is there: for when nobody follows the log.
+
+    Its end is that of the log, unless somebody writes whose ids may be smaller.
+    """
+    with reading(engine) as connection:
+        newest = _fence(connection, _newest(connection))
+    if not newest.writers:
+        return Tail(newest.top)
+    if tail.fence is None:
+        return Tail(tail.end, newest)
+    if tail.fence.writers & newest.writers:
+        return tail
+    return Tail(max(tail.end or 0, tail.fence.top), newest)
 
 
 def read_events(engine: Engine, watch: Watch, after: int, until: int | None) -> list[Event]:
