@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +16,13 @@ from common.errors import Conflict, QueueFull
 from common.ids import new_id
 from common.jobs.call import find_asked
 from common.jobs.due import PAUSED, Due, due, window_of
+from common.jobs.line import take_turns
 from common.jobs.replay import first_under_key
 from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
-from common.jobs.submit import Submission, next_turn
+from common.jobs.submit import Submission
 from common.jobs.tables import batches, jobs
 from common.jobs.window import Window
 
@@ -170,20 +170,21 @@ def _copy_jobs(
     """By COPY: a batch may have a hundred thousand jobs. ``twins``: for each, the job whose pictures it takes over."""
     if not submissions:
         return
-    now, turn = connection.execute(select(func.clock_timestamp(), next_turn(submissions[0].owner, lane))).one()
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    turns = take_turns(connection, submissions[0].owner, lane, [(one.spec.model, one.priority) for one in submissions])
     waits = WAITING | {"created_at": now}
     ids = sorted(new_id() for _ in submissions)  # their order is the order of the jobs
 
-    def row(place: int, job_id: UUID, one: Submission, digest: str, twin: Twin | None) -> tuple[Any, ...]:
+    def row(turn: int, job_id: UUID, one: Submission, digest: str, twin: Twin | None) -> tuple[Any, ...]:
         stands = twin.outcome if twin else waits
         return (
             job_id, batch_id, one.owner, one.custom_id, Jsonb(one.spec.to_json()), digest,
             one.spec.model, Jsonb(dict(one.metadata or {})), one.retried_from, one.fingerprint,
-            lane.value, one.priority, turn + place, when.opens, deadline, when.rung, one.spec.evaluations,
+            lane.value, one.priority, turn, when.opens, deadline, when.rung, one.spec.evaluations,
             *(_adapt(stands[name]) for name in WAITING),
         )  # fmt: skip
 
-    copy_rows(connection, "jobs", _COLUMNS, map(row, count(), ids, submissions, digests, twins))
+    copy_rows(connection, "jobs", _COLUMNS, map(row, turns, ids, submissions, digests, twins))
     insert_pictures(connection, {job_id: twin for job_id, twin in zip(ids, twins, strict=True) if twin})
 
 

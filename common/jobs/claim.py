@@ -1,27 +1,27 @@
 """The claim: a worker's name in, the next job that is due and the token to write with out."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Update, and_, column, func, literal, select, true, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from common.db import transaction
+from common.jobs.line import line_up, may_start
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
-from common.jobs.tables import INSTANT, LINE, batches, is_queued, jobs
+from common.jobs.tables import jobs
 
 _LINED_UP = 100  # by one claim at most: some milliseconds
-# Jobs of a batch that was paused or canceled may not have been told yet. Not EXISTS, which the planner might turn into
-# a join with all that waits
-_goes_on = (
-    select(batches.c.paused_at.is_(None) & batches.c.canceled_at.is_(None))
-    .where(batches.c.id == jobs.c.batch_id)
-    .scalar_subquery()
-)
 _TAKEN = [jobs.c[name] for name in ("id", "attempt", "spec", "lane", "priority", "failures", "owner", "batch_id")]
+_LINE_OF = (jobs.c.suspect, jobs.c.model, jobs.c.lane)  # in this order an index begins with them
+_URGENCY = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)  # within a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,66 +49,77 @@ def claim_job(
     job_seconds: float,
     oldest: bool = False,
     suspects: bool = True,
+    avoid: Collection[str] = (),
 ) -> Claim | None:
-    """Take the next job that is due, or None. In one statement, in which rivals skip each other's locked rows.
+    """Take the next job that is due, or None. Rivals step over each other's locked rows.
 
-    The order is lane, priority, turn. With ``oldest`` the job that was submitted first goes first instead:
-    claimed so now and then, no job starves behind an endless stream of more urgent ones. Without ``suspects`` nothing
-    is taken where it is the turn of a job that has failed before: so who waits for it is free for it at last.
+    The order is lane, priority, then that of ``models``, then turn. With ``oldest`` the job that was submitted first
+    goes first instead: claimed so now and then, no job starves behind an endless stream of more urgent ones. Without
+    ``suspects`` jobs that failed before are stepped over, and always those of the owners to ``avoid``.
     """
     token, clock = uuid4(), func.clock_timestamp()
-    first = (
-        select(jobs.c.id)
-        .where(
-            jobs.c.due,
-            jobs.c.not_before <= clock,
-            func.coalesce(jobs.c.deadline > clock, True) | (jobs.c.attempt > 0),  # in time, or begun in time
-            jobs.c.model.in_(models),
-            jobs.c.lane.in_(lanes),
-            func.coalesce(_goes_on, True),
-        )
-        .order_by(*([jobs.c.id] if oldest else LINE))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .cte("first")
-    )
-    statement = (
-        update(jobs)
-        .where(jobs.c.id == first.c.id, jobs.c.due, *([] if suspects else [jobs.c.failures == 0]))
-        .values(
-            status=Status.RUNNING,
-            attempt=jobs.c.attempt + 1,
-            lease_token=token,
-            lease_expires_at=clock + timedelta(seconds=lease_seconds),
-            run_deadline_at=clock + timedelta(seconds=job_seconds),
-            worker=worker,
-            started_at=clock,
-            stage=None,
-            progress_done=0,
-        )
-        .returning(*_TAKEN)
-    )
+    leased = {
+        "status": Status.RUNNING,
+        "attempt": jobs.c.attempt + 1,
+        "lease_token": token,
+        "lease_expires_at": clock + timedelta(seconds=lease_seconds),
+        "run_deadline_at": clock + timedelta(seconds=job_seconds),
+        "worker": worker,
+        "started_at": clock,
+        "stage": None,
+        "progress_done": 0,
+    }
+    order = [jobs.c.id] if oldest else _URGENCY
+    wanted = may_start() & jobs.c.owner.not_in(avoid)
     with transaction(engine) as connection:
-        line_up(connection, _LINED_UP)
-        row = connection.execute(statement).one_or_none()
-    return _as_claim(row, token) if row else None
+        line_up(connection, _LINED_UP, models=models)
+        heads = _find_heads(connection, models, lanes, [False, True] if suspects else [False], wanted, order)
+        heads.sort(key=attrgetter("id") if oldest else partial(_urgency, models))
+        alike = [_in_line(head) if oldest else _in_line(head) & (jobs.c.priority == head.priority) for head in heads]
+        # Where somebody holds all that are like a head, the other heads go before what is behind it
+        for stretch in itertools.chain(alike, map(_in_line, heads)):
+            row = connection.execute(_take(stretch & wanted, order, leased)).one_or_none()
+            if row:
+                return _as_claim(row, token)
+    return None
 
 
-def line_up(connection: Connection, limit: int) -> int:
-    """Mark up to ``limit`` jobs as due whose time has come, those first that may start first; returns how many.
+def _find_heads(
+    connection: Connection,
+    models: Sequence[str],
+    lanes: Sequence[Lane],
+    suspects: Sequence[bool],
+    wanted: ColumnElement[bool],
+    order: Sequence[ColumnElement[Any]],
+) -> list[Row[Any]]:
+    """The first of each line, whether somebody holds it or not: for each one look into an index, whatever waits.
 
-    Where there is none it is one look into an index, whatever waits: so a claim depends on no sweeper. A rival that
-    comes meanwhile steps over them: it may find nothing, and has to look again.
+    The suspects of a model in a lane are one line, and the others another.
     """
-    come = (
-        select(jobs.c.id)
-        .where(is_queued, ~jobs.c.due, jobs.c.not_before <= INSTANT)
-        .order_by(jobs.c.not_before, *LINE)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("come")
-    )
-    return connection.execute(update(jobs).where(jobs.c.id == come.c.id).values(due=True)).rowcount
+    each = [
+        func.unnest(literal(list(wanted), ARRAY(kind.type))).table_valued(column(kind.name, kind.type)).render_derived()
+        for kind, wanted in zip(_LINE_OF, (suspects, models, lanes), strict=True)
+    ]
+    here = [kind == one.c[kind.name] for kind, one in zip(_LINE_OF, each, strict=True)]
+    first = select(jobs.c.id, *_LINE_OF, jobs.c.priority, jobs.c.turn).where(*here, wanted).order_by(*order).limit(1)
+    suspect, model, lane = each
+    lines = suspect.join(model, true()).join(lane, true())
+    head = first.lateral()
+    return list(connection.execute(select(head).select_from(lines.join(head, true()))))
+
+
+def _in_line(head: Row[Any]) -> ColumnElement[bool]:
+    return and_(*(kind == head._mapping[kind.name] for kind in _LINE_OF))
+
+
+def _urgency(models: Sequence[str], head: Row[Any]) -> tuple[Any, ...]:
+    return head.lane == Lane.BATCH, -head.priority, models.index(head.model), head.turn, head.id
+
+
+def _take(which: ColumnElement[bool], order: Sequence[ColumnElement[Any]], leased: Mapping[str, Any]) -> Update:
+    """Lease the first of ``which`` that nobody holds."""
+    free = select(jobs.c.id).where(which).order_by(*order).limit(1).with_for_update(skip_locked=True).cte("free")
+    return update(jobs).where(jobs.c.id == free.c.id, jobs.c.due).values(leased).returning(*_TAKEN)
 
 
 def _as_claim(row: Row[Any], token: UUID) -> Claim:

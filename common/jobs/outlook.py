@@ -158,7 +158,8 @@ def _select_line() -> CompoundSelect[Any]:
         equal & (tuple_(jobs.c.turn, jobs.c.id) < tuple_(bindparam("turn", type_=BigInteger), bindparam("last"))),
     )
     who = select(*_PLACE, literal(1).label("counts")).where(jobs.c.due, jobs.c.model == bindparam("model"))
-    in_order = (who.where(each).order_by(*LINE).limit(_COUNTED_TO) for each in ranges)
+    suspects = (~jobs.c.suspect, jobs.c.suspect)  # apart in the index
+    in_order = (who.where(one, each).order_by(*LINE).limit(_COUNTED_TO) for each in ranges for one in suspects)
     return union_all(*in_order).limit(_COUNTED_TO)
 
 

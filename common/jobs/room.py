@@ -7,7 +7,6 @@ can wait now than were counted then and events were written since. Only where th
 from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.jobs.state import Lane
 from common.jobs.tables import is_queued, jobs
 
 # Also of what is not committed yet: the next one has a higher number
@@ -35,6 +34,6 @@ def is_beyond(connection: Connection, limit: int, event: int, owner: str | None 
 
 def _count(connection: Connection, owner: str | None, most: int) -> int:
     waiting = select(jobs.c.lane).where(is_queued)
-    if owner is not None:  # both lanes by name, for the index begins with the lane
-        waiting = waiting.where(jobs.c.lane.in_(list(Lane)), jobs.c.owner == owner)
+    if owner is not None:
+        waiting = waiting.where(jobs.c.owner == owner)
     return connection.execute(select(func.count()).select_from(waiting.limit(most).subquery())).scalar_one()

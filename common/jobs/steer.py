@@ -106,8 +106,9 @@ def _tell(engine: Engine, batch_id: UUID, which: ColumnElement[bool]) -> list[Ro
             .with_for_update(skip_locked=True, key_share=True)
             .cte("lot")
         )
-        told = update(jobs).where(jobs.c.id == lot.c.id).values(values).returning(jobs.c.id, jobs.c.model, jobs.c.due)
-        return list(connection.execute(told))
+        told = update(jobs).where(jobs.c.id == lot.c.id).values(values)
+        may_start = (is_queued & (jobs.c.not_before <= func.clock_timestamp())).label("due")  # and comes into line soon
+        return list(connection.execute(told.returning(jobs.c.id, jobs.c.model, may_start)))
 
 
 def _settle(engine: Engine, batch_id: UUID) -> bool:

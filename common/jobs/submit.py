@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import Connection, Engine, Row, func, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.elements import ColumnElement
 
 from common.db import transaction
 from common.errors import QueueFull
 from common.fault import fault
 from common.ids import new_id
+from common.jobs.line import next_turn
 from common.jobs.replay import first_under_key
 from common.jobs.reuse import Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
@@ -111,7 +111,7 @@ def _insert(connection: Connection, submission: Submission, twin: Twin | None) -
                 "fingerprint": submission.fingerprint,
                 "lane": submission.lane,
                 "priority": submission.priority,
-                "turn": next_turn(submission.owner, submission.lane),
+                "turn": next_turn(submission.owner, submission.spec.model, submission.lane, submission.priority),
                 "not_before": submission.not_before or func.clock_timestamp(),
                 "deadline": submission.deadline,
                 # The message follows the commit at once; unheard() takes this back where it could not be sent
@@ -125,15 +125,3 @@ def _insert(connection: Connection, submission: Submission, twin: Twin | None) -
         .returning(jobs.c.id, latest_event.label("latest_event"))
     )
     return connection.execute(statement).one_or_none()
-
-
-def next_turn(owner: str, lane: Lane) -> ColumnElement[int]:
-    """The job's place in line: behind its owner's last job, and not before those who wait already.
-
-    Start-time fair queueing (Goyal, Vin and Cheng, 1996) with every job of cost one: owners alternate, and ten
-    jobs of one owner do not wait behind ten thousand of another. Two index look-ups, whatever waits.
-    """
-    waiting = (is_queued) & (jobs.c.lane == lane)
-    behind_own = select(func.max(jobs.c.turn) + 1).where(waiting, jobs.c.owner == owner).scalar_subquery()
-    lane_now = select(func.min(jobs.c.turn)).where(waiting).scalar_subquery()
-    return func.coalesce(func.greatest(behind_own, lane_now), 0)

@@ -11,8 +11,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from common.db import reading, transaction
 from common.errors import DeadlinePassed, WorkerLost
 from common.jobs.charge import CLOCK, EXCUSABLE, as_column, charge
-from common.jobs.claim import line_up
 from common.jobs.deliveries import tell_completed
+from common.jobs.line import line_up
 from common.jobs.state import Status
 from common.jobs.tables import INSTANT, is_queued, is_running, jobs, workers
 from common.jobs.workers import forget_workers

@@ -52,6 +52,7 @@ jobs = Table(
     Column("not_before", DateTime(timezone=True), nullable=False, server_default=_clock),
     # queued, and its time has come: kept by a trigger at every write, and by line_up() as time passes
     Column("due", Boolean, nullable=False, server_default=text("false")),
+    Column("suspect", Boolean, nullable=False, server_default=text("false")),  # failed before: kept by the same trigger
     Column("deadline", DateTime(timezone=True)),
     Column("published_at", DateTime(timezone=True)),
     # who does it
@@ -97,15 +98,15 @@ is_running = jobs.c.status == literal_column("'running'")
 # Where an index is to be entered by time: clock_timestamp() may change from row to row, so it is compared with each
 INSTANT = func.statement_timestamp()
 
-# The claim walks the first of these in order, or the second; nobody stands in them whose time has not come.
-# DESC puts 'interactive' before 'batch'
+# The claim enters these at a line, and takes the first: nobody is there before their time. DESC: 'interactive' first
 LINE = (jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
-Index("jobs_claim", *LINE, postgresql_where=text("due"))
-Index("jobs_oldest", jobs.c.id, postgresql_where=text("due"))
-Index("jobs_later", jobs.c.not_before, *LINE, postgresql_where=text("status = 'queued' AND NOT due"))
-Index("jobs_turn", jobs.c.lane, jobs.c.owner, jobs.c.turn, postgresql_where=text("status = 'queued'"))
-Index("jobs_virtual_time", jobs.c.lane, jobs.c.turn, postgresql_where=text("status = 'queued'"))
-Index("jobs_unpublished", jobs.c.not_before, postgresql_where=text("due"))
+LATER = (jobs.c.not_before, jobs.c.lane.desc(), jobs.c.priority.desc(), jobs.c.id)  # as they come into the line
+Index("jobs_claim", jobs.c.suspect, jobs.c.model, *LINE, postgresql_where=text("due"))
+Index("jobs_oldest", jobs.c.suspect, jobs.c.model, jobs.c.lane, jobs.c.id, postgresql_where=text("due"))
+Index("jobs_later", jobs.c.model, *LATER, postgresql_where=text("status = 'queued' AND NOT due"))
+_PLACE = (jobs.c.owner, jobs.c.due, jobs.c.suspect, jobs.c.model, jobs.c.lane, jobs.c.priority)
+Index("jobs_turn", *_PLACE, jobs.c.turn, postgresql_where=text("status = 'queued'"))
+Index("jobs_unpublished", jobs.c.model, jobs.c.not_before, postgresql_where=text("due"))
 Index("jobs_deadline", jobs.c.deadline, postgresql_where=text("status = 'queued' AND deadline IS NOT NULL"))
 Index("jobs_lease", jobs.c.lease_expires_at, postgresql_where=text("status = 'running'"))
 Index("jobs_lost", jobs.c.lost_at, postgresql_where=text("lost_at IS NOT NULL"))

@@ -67,7 +67,7 @@ def test_a_paused_batch_leaves_the_line_and_comes_back_whole(engine: Engine) -> 
     pause_batch(engine, "ann", batch.batch_id)
     assert (in_line(engine), claim(engine)) == (0, None)
     resume_batch(engine, "ann", batch.batch_id)
-    assert in_line(engine) == 3
+    assert (line_up_due(engine), in_line(engine)) == (3, 3)
 
 
 @pytest.mark.parametrize("mark", [True, False])
@@ -108,26 +108,40 @@ def time_comes(connection: Connection) -> None:
 
 COPIES = """
 INSERT INTO jobs (id, owner, spec, spec_digest, model, metadata, fingerprint, lane, priority, turn, progress_total,
-                  not_before)
+                  not_before, attempt, failures)
 SELECT gen_random_uuid(), owner, spec, spec_digest, model, metadata, fingerprint, lane, priority, turn, progress_total,
-       not_before
+       not_before, attempt, failures
 FROM jobs CROSS JOIN generate_series(1, 1000) WHERE id = :id
 """
 
 
+IN_FRONT: dict[str, dict[str, Any]] = {
+    "later": {"not_before": datetime.now(UTC) + LATER},
+    "of another model": {"model": "sd-v1-4"},
+    "in the other lane": {"lane": Lane.BATCH},
+    "failed before": {},
+}
+
+
 @pytest.mark.parametrize("oldest", [False, True])
-def test_the_claim_meets_no_job_whose_time_has_not_come(engine: Engine, oldest: bool) -> None:
-    """A thousand jobs of later stand first in the order, and were submitted first."""
-    later = submit(engine, priority=1000, not_before=datetime.now(UTC) + LATER)
-    for job_id in (later, submit(engine)):
+@pytest.mark.parametrize("who", IN_FRONT)
+def test_the_claim_meets_no_job_that_it_may_not_take(engine: Engine, who: str, oldest: bool) -> None:
+    """A thousand such jobs stand first in the order, and were submitted first."""
+    crowd = submit(engine, priority=1000, **IN_FRONT[who])
+    if who == "failed before":
+        lease.retry(engine, claimed(engine), StorageError("away"), max_failures=9)
+        let_pauses_pass(engine)
+        line_up_due(engine)
+    for job_id in (crowd, submit(engine)):
         with transaction(engine) as connection:
             connection.execute(text(COPIES), {"id": job_id})
     with transaction(engine) as connection:
         connection.execute(text("ANALYZE jobs"))
-    assert sum(met(plan) for plan in plans_of_a_claim(engine, oldest=oldest)) <= 10
+    plans = plans_of_a_claim(engine, oldest=oldest, lanes=[Lane.INTERACTIVE], suspects=False)
+    assert sum(met(plan) for plan in plans) <= 10
 
 
-def plans_of_a_claim(engine: Engine, *, oldest: bool) -> list[dict[str, Any]]:
+def plans_of_a_claim(engine: Engine, **options: Any) -> list[dict[str, Any]]:
     """What PostgreSQL did for each statement of a claim."""
     plans: list[dict[str, Any]] = []
 
@@ -139,7 +153,7 @@ def plans_of_a_claim(engine: Engine, *, oldest: bool) -> list[dict[str, Any]]:
             asked.execute("ROLLBACK TO before")
 
     event.listen(engine, "before_cursor_execute", explain)
-    claimed(engine, oldest=oldest)
+    claimed(engine, **options)
     event.remove(engine, "before_cursor_execute", explain)
     assert plans
     return plans

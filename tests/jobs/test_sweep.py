@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from common.db import make_engine, reading, transaction
 from common.errors import Unavailable
 from common.jobs.submit import unheard
-from common.jobs.sweep import only_sweeper, return_expired, round_parts, take_unpublished
+from common.jobs.sweep import line_up_due, only_sweeper, return_expired, round_parts, take_unpublished
 from common.jobs.workers import list_workers, record_worker, remove_worker
 from common.local.services import Services
 from common.queue import Doorbell
@@ -75,8 +75,8 @@ def test_a_part_of_a_round_that_fails_costs_the_others_nothing(
     record_worker(engine, "silent", state="ready", models=["demo"], device="cpu", seats=2, figures={})
     with transaction(engine) as connection:
         connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '25 h'"))
-        connection.execute(text("ALTER TABLE deliveries RENAME TO broken"))  # nobody can be told of batches
-        connection.execute(text("ALTER TABLE batches RENAME TO broken_too"))
+        connection.execute(text("ALTER TABLE batches RENAME told_at TO broken"))  # nobody can be told of batches
+        connection.execute(text("ALTER TABLE batches RENAME steering TO broken_too"))
     given = {name[5:].lower(): value for name, value in services.environment().items()}
     settings = Settings.model_validate(given | {"database_url": database_url})
     with structlog.testing.capture_logs() as logs:
@@ -112,6 +112,7 @@ def test_a_job_is_rung_for_when_its_time_has_come_and_not_before(engine: Engine)
     assert take_unpublished(engine, "demo", 10) == 0
     with transaction(engine) as connection:
         connection.execute(text("UPDATE jobs SET not_before = clock_timestamp()"))
+    line_up_due(engine)
     assert take_unpublished(engine, "demo", 10) == 1
 
 
