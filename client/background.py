@@ -105,7 +105,7 @@ def _overview(api: str, processes: dict[str, dict[str, Any]]) -> Table:
         table.add_column(heading, overflow="fold")
     for name, process in processes.items():
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process["since"]))
-        ended = f"{process['ended']} times" if process["ended"] else "never"
+        ended = {0: "never", 1: "once"}.get(process["ended"], f"{process['ended']} times")
         table.add_row(name, process["state"], since, str(process["pid"] or ""), ended, process["reason"])
     return table
 

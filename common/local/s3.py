@@ -20,7 +20,7 @@ from common.local.children import Child, DataDamaged
 # end by SIGKILL loses nothing
 STOP_SECONDS = 1
 PORTS = 8
-DAMAGE = re.compile(r"^F\d{4} .*(leveldb|corrupt|super block)")  # it ends over little: see bucket.py
+DAMAGE = re.compile(r"^F\d{4} .*(corrupt|super block)")  # it ends over little: see bucket.py
 _TOKENS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 
 

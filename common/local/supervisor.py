@@ -18,6 +18,10 @@ State = Literal["starting", "running", "waiting", "damaged"]
 # Exit codes of what was supervised, the worst of them; 65 is EX_DATAERR of sysexits.h
 NOTHING_ENDED, STARTED_AGAIN, NOT_RUNNING, DAMAGED = 0, 4, 5, 65
 
+# What makes a server say the same though its data is whole
+_PASSING = re.compile(
+    "no space left|quota exceeded|permission denied|too many open files|cannot allocate", re.IGNORECASE
+)
 _HANGING_SECONDS = 10  # a server that does not let us in by then is asked, by its log, whether its data is damaged
 
 
@@ -226,4 +230,6 @@ class Supervisor:
 def _damage(program: Program, child: Child) -> str:
     """The line of a server's log that says so, '' where its data is not known to be damaged."""
     lines = child.last_lines(60) if program.damage else []
+    if any(_PASSING.search(line) for line in lines):
+        return ""
     return next((line.strip()[:300] for line in reversed(lines) if program.damage and program.damage.search(line)), "")

@@ -129,6 +129,12 @@ def test_damaged_data_is_left_alone(tmp_path: Path, stages: list[Stage]) -> None
     assert stage.supervisor.outcome == DAMAGED
 
 
+def test_a_full_disk_is_no_damage(tmp_path: Path, stages: list[Stage]) -> None:
+    stages.append(stage := Stage(tmp_path, store="echo 'PANIC: no checkpoint: No space left on device'; exit 1"))
+    assert stage.pauses("store", 2) == [1, 2]
+    assert "No space left" in stage.said[0]
+
+
 @pytest.mark.parametrize("error", [LocalServiceError("port 80 is taken"), OSError(28, "No space left on device")])
 def test_what_cannot_even_be_started_is_tried_again(tmp_path: Path, error: Exception) -> None:
     def refuse() -> children.Child:
