@@ -22,6 +22,7 @@ NOTHING_ENDED, STARTED_AGAIN, NOT_RUNNING, DAMAGED = 0, 4, 5, 65
 _PASSING = re.compile(
     "no space left|quota exceeded|permission denied|too many open files|cannot allocate", re.IGNORECASE
 )
+_QUIET_SECONDS = 3600  # after so long each end is worth a line again
 _HANGING_SECONDS = 10  # a server that does not let us in by then is asked, by its log, whether its data is damaged
 
 
@@ -68,6 +69,7 @@ class Process:
     ended: int = 0
     reason: str = ""  # of its last end
     streak: int = 0  # ends since it was healthy
+    lately: int = 0  # ends without a quiet hour between two of them
     began: float = 0  # by the supervisor's clock, as the next two
     ended_at: float = 0
     due: float = 0
@@ -178,10 +180,12 @@ class Supervisor:
         process.streak += 1
         process.reason, process.hopeless = reason, hopeless
         pause = self._pace.longest if hopeless else self._pace.pause(process.streak)
-        process.ended_at = self._clock()
+        now = self._clock()
+        process.lately = 1 if now - process.ended_at > _QUIET_SECONDS else process.lately + 1
+        process.ended_at = now
         process.due = process.ended_at + pause
         process.enter("waiting")
-        process.told = process.streak & (process.streak - 1) == 0  # the first, second, fourth, eighth time …
+        process.told = process.lately & (process.lately - 1) == 0  # the first, second, fourth, eighth time …
         if process.told:
             name, often = process.program.name, f" ({process.ended} times by now)" if process.ended > 1 else ""
             if hopeless:

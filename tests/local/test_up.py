@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def test_jobs_and_pictures_outlive_ctrl_c_and_a_kill_and_no_process_does(tmp_pat
         assert not (up.home / "run.json").exists()
     with running_up(folder) as up:
         assert picture(up.run_file()["api"], job_id, key) == first
+        os.kill(up.run_file()["pids"]["redis"], signal.SIGKILL)
+        wait_for("another broker", lambda: "redis runs again" in up.said())
         orphans = up.family()
         up.process.kill()
         up.process.wait()
