@@ -71,7 +71,7 @@ class Process:
     streak: int = 0  # ends since it was healthy
     lately: int = 0  # ends without a quiet hour between two of them
     began: float = 0  # by the supervisor's clock, as the next two
-    ended_at: float = 0
+    ended_at: float = float("-inf")
     due: float = 0
     told: bool = False  # whether its last end was
     hopeless: bool = False  # it cannot start as things are: another try soon is for nothing
@@ -146,6 +146,8 @@ class Supervisor:
         except DataDamaged as error:
             program.stop(child)
             return self._give_up(process, error.detail)
+        except (KilnError, OSError):  # no file or socket left to ask with
+            ready = False
         if ready:
             process.enter("running")
             process.began, process.hopeless = self._clock(), False
@@ -162,10 +164,11 @@ class Supervisor:
         return None
 
     def _see_end(self, process: Process, child: Child) -> None:
-        if damage := _damage(process.program, child):
+        starting = process.state == "starting"  # later its log may quote what clients sent
+        if starting and (damage := _damage(process.program, child)):
             self._give_up(process, damage)
         else:
-            failed = process.state == "starting" and child.process.returncode > 0
+            failed = starting and child.process.returncode > 0
             self._wait(process, child.how_it_ended(), hopeless=failed and self._stands_alone(process))
 
     def _stands_alone(self, process: Process) -> bool:

@@ -137,6 +137,14 @@ def test_a_full_disk_is_no_damage(tmp_path: Path, stages: list[Stage]) -> None:
     assert "No space left" in stage.said[0]
 
 
+def test_what_a_server_logs_while_it_serves_is_no_damage(tmp_path: Path, stages: list[Stage]) -> None:
+    """It may be the text of somebody's request."""
+    stages.append(stage := Stage(tmp_path, store="echo up; echo 'DETAIL: key PANIC exists'; exec sleep 600"))
+    stage.settle("store", "running")
+    stage.kill("store")
+    stage.settle("store", "waiting")
+
+
 @pytest.mark.parametrize("error", [LocalServiceError("port 80 is taken"), OSError(28, "No space left on device")])
 def test_what_cannot_even_be_started_is_tried_again(tmp_path: Path, error: Exception) -> None:
     def refuse() -> children.Child:
