@@ -63,6 +63,7 @@ def run_postgres(home: Path, installation: Installation, *, port: int, durable: 
     if not (installation.data / "PG_VERSION").exists():
         raise DataDamaged(f"there is no database in {installation.data}, or only a part of one")
     _check_version(installation)
+    _forget_the_dead(installation.data)
     options = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -73,6 +74,24 @@ def run_postgres(home: Path, installation: Installation, *, port: int, durable: 
     flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     command = [str(installation.programs / "postgres"), "-D", str(installation.data), *flags]
     return children.start(home, "postgres", command, folder=installation.data, user=installation.user)
+
+
+def _forget_the_dead(data: Path) -> None:
+    """Remove the lock file of a server that is gone with all its processes: another program may have its number now.
+
+    After a power cut PostgreSQL would take that program for the server, and refuse to start. Its processes work in the
+    data folder; where /proc does not tell of them, the file stays.
+    """
+    lock, processes = data / "postmaster.pid", list(Path("/proc").glob("[0-9]*/cwd"))
+    if lock.exists() and processes and not any(_leads_to(data, link) for link in processes):
+        lock.unlink()
+
+
+def _leads_to(folder: Path, link: Path) -> bool:
+    try:
+        return link.samefile(folder)
+    except OSError:  # it has ended, or is somebody else's
+        return False
 
 
 def wait_for_postgres(server: Child, url: str) -> None:

@@ -1,5 +1,6 @@
 """Servers on damaged data, each damage done for real: what is hurt beyond repair is left alone, the rest starts."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,20 @@ def test_a_postgres_whose_parent_was_killed_amid_a_statement_starts_once_its_pro
             connection.close()
     finally:
         supervisor.stop()
+
+
+def test_a_lock_file_whose_number_another_program_has_now_keeps_no_postgres_from_starting(home: Path) -> None:
+    folder = data(home)
+    user = folder.stat().st_uid if os.geteuid() == 0 else None
+    with subprocess.Popen(["/bin/sleep", "60"], user=user, cwd="/") as another:
+        try:
+            lock = folder / "postmaster.pid"
+            lock.write_text(f"{another.pid}\n{folder}\n1\n5432\n\n127.0.0.1\n 1 1\nready\n")
+            shutil.chown(lock, folder.stat().st_uid)
+            state, said = outcome(program(home, "postgres"))
+        finally:
+            another.kill()
+    assert (state, said) == ("running", [])
 
 
 @pytest.mark.parametrize(
