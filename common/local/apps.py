@@ -21,7 +21,7 @@ from common.local.supervisor import Program
 
 WORKER = "worker.celery_app"
 READY_SECONDS = 120
-_ASK_SECONDS = 0.5  # between two questions to the database, which workers are ready
+_ASK_SECONDS = 0.1  # between two questions to the database, which workers are ready
 
 
 class Launcher:

@@ -122,9 +122,9 @@ def _start(supervisor: Supervisor, launcher: Launcher, *, strict: bool) -> None:
     migrations = launcher.start("migrations", ["migrations.__main__"])
     supervisor.look()
     servers = [process for process in supervisor.processes if process.program.damage]
-    _wait_for(supervisor, servers, tries=1 if strict else None)
     _wait_for(supervisor, [supervisor["postgres"]], tries=1 if strict else TRIES)  # without it nothing can work
     launcher.tell(migrations)
+    _wait_for(supervisor, servers, tries=1 if strict else None)
     migrations.wait_until(lambda: migrations.process.poll() == 0, seconds=READY_SECONDS)
     launcher.open()
     _wait_for(supervisor, supervisor.processes, tries=1 if strict else None)
