@@ -33,6 +33,7 @@ class Worker:
     recipes: Mapping[str, Any]  # by model, what the recipe of any picture would say of weights and libraries
     started_at: datetime
     seen_at: datetime
+    age: timedelta  # since it entered itself
 
 
 def record_worker(
@@ -88,8 +89,9 @@ def list_workers(engine: Engine, *, alive_seconds: float, owner: str | None = No
     here = is_running & (jobs.c.worker == workers.c.id)
     running = select(func.count()).where(here).scalar_subquery()
     own = select(jobs.c.id).where(here, jobs.c.owner == owner).order_by(jobs.c.id).scalar_subquery()
+    age = func.clock_timestamp() - workers.c.started_at
     statement = (
-        select(workers, running.label("running"), func.array(own, type_=ARRAY(Uuid)).label("jobs"))
+        select(workers, running.label("running"), func.array(own, type_=ARRAY(Uuid)).label("jobs"), age.label("age"))
         .where(alive(timedelta(seconds=alive_seconds)))
         .order_by(workers.c.started_at.desc())
     )
