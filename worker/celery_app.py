@@ -35,6 +35,7 @@ def main() -> None:
     log_as(settings, worker=workshop.id)  # not bound to the context, which other threads do not inherit
     REGISTRY.register(DeviceCollector(workshop.device, workshop.device_name))
     serve_metrics(settings)
+    log.info("worker starts", models=settings.served, device=workshop.device_name)  # to load them may take minutes
     heartbeat = Heartbeat(workshop)
     heartbeat.say("starting")
     try:

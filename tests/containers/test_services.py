@@ -83,6 +83,8 @@ class Deployment:
             seconds = int(self._services[name].get("stop_grace_period", "10s").removesuffix("s"))
             # uvicorn shuts down in good order, and then ends by the signal that it got
             assert started.wait(timeout=seconds) in (0, -signal.SIGTERM), log.read_text()
+            said = [json.loads(line) for line in log.read_text().splitlines()]  # to the last line, as .env asks for it
+            assert name != "worker" or "worker starts" in [line["event"] for line in said], said
         finally:
             started.kill()
             started.wait()
