@@ -44,9 +44,9 @@ def _judge(outcome: Outcome, claim: Claim, breaker: Breaker) -> None:
     """What the outcome says of the worker: one whose attempts mostly fail must claim no more."""
     match outcome:
         case Finished():
-            breaker.succeeded()
+            breaker.succeeded(claim)
         case Broken(error):
-            breaker.failed(claim.job_id, error)
+            breaker.failed(claim, error)
         case Stopped():
             breaker.unused()
 

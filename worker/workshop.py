@@ -5,7 +5,8 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,6 +56,7 @@ class Workshop:
     previews: Previews = field(init=False)
     wishes: Wishes = field(init=False)
     _claiming: threading.Lock = field(default_factory=threading.Lock)
+    _served: dict[str, float] = field(default_factory=dict)  # when a job of each model was claimed last
     _claims: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -64,10 +66,11 @@ class Workshop:
     def claim(self) -> Claim | None:
         """The next job for this worker; None where there is none, the worker is stopping, or there is an obstacle.
 
-        A job that failed before may be what kills its worker: it has the whole process to itself, not the device alone.
+        A job that failed before may be what kills its worker. One such suspect at a time runs beside the others: where
+        the worker dies with it, it is known who is to be charged.
         """
-        with self._claiming:  # or two seats would find the worker idle
-            if any(claim.failures for claim in self.in_hand.values()) or self.draining.is_set() or self.store_full:
+        with self._claiming:  # or two seats would take a suspect each
+            if self.draining.is_set() or self.store_full:
                 return None
             claim = self._claim() if self.breaker.allows() else None
             if claim:
@@ -76,23 +79,35 @@ class Workshop:
 
     def _claim(self) -> Claim | None:
         batch = self.batch_seats.acquire(blocking=False)
+        lanes = tuple(Lane) if batch else (Lane.INTERACTIVE,)
+        oldest = next(self._claims) % OLDEST_EVERY == 0
         claim = None
         try:
-            claim = claim_job(
-                self.engine,
-                worker=self.id,
-                models=list(self.models),
-                lanes=tuple(Lane) if batch else (Lane.INTERACTIVE,),
-                lease_seconds=self.settings.lease_seconds,
-                job_seconds=self.settings.job_seconds,
-                oldest=next(self._claims) % OLDEST_EVERY == 0,
-                suspects=not self.in_hand,
-            )
+            if avoid := self.breaker.avoid:
+                claim = self._claim_from(lanes, oldest, avoid)
+            if claim is None and self.breaker.waited:
+                claim = self._claim_from(lanes, oldest, ())
         finally:
             if batch and not (claim and claim.lane is Lane.BATCH):
                 self.batch_seats.release()
             if claim is None:
                 self.breaker.unused()
+        return claim
+
+    def _claim_from(self, lanes: Sequence[Lane], oldest: bool, avoid: Collection[str]) -> Claim | None:
+        claim = claim_job(
+            self.engine,
+            worker=self.id,
+            models=sorted(self.models, key=lambda name: self._served.get(name, 0)),
+            lanes=lanes,
+            lease_seconds=self.settings.lease_seconds,
+            job_seconds=self.settings.job_seconds,
+            oldest=oldest,
+            suspects=not any(claim.failures for claim in self.in_hand.values()),
+            avoid=avoid,
+        )
+        if claim:
+            self._served[claim.spec.model] = time.monotonic()
         return claim
 
     @property
