@@ -1,4 +1,4 @@
-"""The claim on a real PostgreSQL with a thousand queued rows and with a million, a third of them paused or not due."""
+"""The claim on a real PostgreSQL with a thousand queued rows and with a million, most of which it may not take."""
 
 import json
 import os
@@ -23,20 +23,24 @@ from common.local.services import Services, running_services
 
 FEW, MANY = 1_000, 1_000_000
 SPREAD, FIRST = "every third row paused or not yet due", "as many paused or not yet due, and first in the order"
+CROWD = "the same, and three fifths of models that nobody serves, and suspects, first in the order as well"
 OWNERS = 100
 TURN_MS = 5_000
 
 # A third of the rows is not due: half of these paused, half due tomorrow. Where they stand first, they go before
-# every other by their priority.
+# every other by their priority. In a crowd so do the jobs of models that nobody serves, three fifths of all, and every
+# eighth of the served one, which failed before.
 FILL = """
 INSERT INTO jobs (id, owner, spec, spec_digest, model, metadata, fingerprint, lane, priority, turn, not_before,
-                  published_at, progress_total)
-SELECT gen_random_uuid(), 'owner' || n % %(owners)s, %(spec)s::jsonb, 'digest', 'demo', '{}', 'fingerprint',
+                  published_at, progress_total, attempt, failures)
+SELECT gen_random_uuid(), 'owner' || n % %(owners)s, %(spec)s::jsonb, 'digest',
+       CASE WHEN %(crowd)s AND n %% 5 < 3 THEN 'other' || n %% 2 ELSE 'demo' END, '{}', 'fingerprint',
        CASE WHEN n %% 10 = 0 THEN 'interactive' ELSE 'batch' END,
-       CASE WHEN %(first)s AND n %% 3 = 0 THEN 1000 ELSE 0 END,
+       CASE WHEN %(first)s AND n %% 3 = 0 OR %(crowd)s AND (n %% 5 < 3 OR n %% 8 = 7) THEN 1000 ELSE 0 END,
        n / %(owners)s,
        CASE WHEN n %% 6 = 0 THEN 'infinity' WHEN n %% 3 = 0 THEN now() + interval '1 day' ELSE now() END,
-       now(), 20
+       now(), 20,
+       CASE WHEN %(crowd)s AND n %% 8 = 7 THEN 1 ELSE 0 END, CASE WHEN %(crowd)s AND n %% 8 = 7 THEN 1 ELSE 0 END
 FROM generate_series(1, %(rows)s) AS n
 """.replace("n % %(owners)s", "n %% %(owners)s")
 
@@ -45,8 +49,8 @@ def measure(home: Path, quick: bool) -> list[Result]:
     rounds, calls, many = (2, 20, 20_000) if quick else (5, 100, MANY)
     with running_services(home) as services, ExitStack() as stack:
         results = []
-        for place in (SPREAD, FIRST):
-            few, full = (stack.enter_context(_queue(services, rows, first=place == FIRST)) for rows in (FEW, many))
+        for place in (SPREAD, FIRST, CROWD):
+            few, full = (stack.enter_context(_queue(services, rows, place)) for rows in (FEW, many))
             results += _compare(few, full, place, rounds, calls, many)
         return results
 
@@ -84,7 +88,16 @@ def _time_claims(engine: Engine, calls: int, *, oldest: bool = False) -> list[fl
 
 
 def _claim(engine: Engine, *, oldest: bool = False) -> object:
-    return claim_job(engine, worker="bench", models=["demo"], lease_seconds=3600, job_seconds=3600, oldest=oldest)
+    """As a worker does that has a suspect in hand."""
+    return claim_job(
+        engine,
+        worker="bench",
+        models=["demo"],
+        lease_seconds=3600,
+        job_seconds=3600,
+        oldest=oldest,
+        suspects=False,
+    )
 
 
 def _explain(engine: Engine) -> str:
@@ -103,16 +116,17 @@ def _explain(engine: Engine) -> str:
 
 
 @contextmanager
-def _queue(services: Services, rows: int, *, first: bool) -> Iterator[Engine]:
+def _queue(services: Services, rows: int, place: str) -> Iterator[Engine]:
     """A migrated database of its own with so many queued rows, analyzed as autovacuum would."""
-    name = f"claims_{rows}_{first}".lower()
+    name = f"claims_{rows}_{(SPREAD, FIRST, CROWD).index(place)}"
     url = services.database_url.rpartition("/")[0] + f"/{name}"
     with psycopg.connect(services.database_url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     subprocess.run([sys.executable, "-m", "migrations"], env=os.environ | {"KILN_DATABASE_URL": url}, check=True)
     spec = json.dumps(mix(1, SIZES, steps=20)[0].to_json())
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(FILL, {"rows": rows, "owners": OWNERS, "first": first, "spec": spec})
+        chosen = {"first": place != SPREAD, "crowd": place == CROWD}
+        connection.execute(FILL, {"rows": rows, "owners": OWNERS, "spec": spec} | chosen)
         connection.execute("VACUUM ANALYZE jobs")
     engine = make_engine(url, name="kiln-bench")
     try:
