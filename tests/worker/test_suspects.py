@@ -1,9 +1,10 @@
-"""A job that failed before, in a worker: beside others, one at a time, and nobody waits for it."""
+"""What a worker takes: one job at a time that failed before, so many of a batch, and each of its models in turn."""
 
 from sqlalchemy import Engine
 
 from common.errors import StorageError
 from common.jobs import lease
+from common.jobs.state import Lane
 from tests.jobs.make import claimed, let_pauses_pass, submit
 from worker.workshop import Workshop
 
@@ -26,8 +27,9 @@ def test_a_worker_takes_one_suspect_at_a_time_and_meanwhile_whoever_else_waits(w
     assert workshop.claim() is None
     with workshop.hold(in_hand[0]) as held:
         assert held.alone, "in the U-Net's calls"
-    with workshop.hold(second := workshop.claim()) as held:
-        assert (second.owner, held.alone) == ("ann", True)
+    second = workshop.claim()
+    assert second
+    assert (second.owner, second.failures) == ("ann", 1)
 
 
 def test_a_worker_that_is_busy_takes_a_suspect_in_its_turn(workshop: Workshop) -> None:
@@ -36,4 +38,25 @@ def test_a_worker_that_is_busy_takes_a_suspect_in_its_turn(workshop: Workshop) -
     assert workshop.claim()
     submit_suspects(workshop.engine, 1)
     submit(workshop.engine, "bob")
-    assert [workshop.claim().owner for _ in range(2)] == ["ann", "bob"]
+    assert [claim.owner for _ in range(2) if (claim := workshop.claim())] == ["ann", "bob"]
+
+
+def test_a_batch_leaves_a_seat_to_interactive_jobs(workshop: Workshop) -> None:
+    for _ in range(3):
+        submit(workshop.engine, lane=Lane.BATCH)
+    batch = workshop.claim()
+    assert batch
+    assert workshop.claim() is None
+    submit(workshop.engine)
+    assert workshop.claim()
+    with workshop.hold(batch):
+        pass
+    assert workshop.claim(), "the seat is free again"
+
+
+def test_models_take_turns_in_a_worker_that_serves_several(workshop: Workshop) -> None:
+    workshop.models = dict.fromkeys(("one", "two"), workshop.models["demo"])
+    for model in ("one", "one", "one", "two", "two", "two"):
+        submit(workshop.engine, model=model)
+    models = [claim.spec.model for _ in range(4) if (claim := workshop.claim())]
+    assert sorted(models[:2]) == sorted(models[2:]) == ["one", "two"]
