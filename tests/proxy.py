@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["pass", "refuse", "cut", "swallow", "trickle", "delay", "lose"]
+Mode = Literal["pass", "refuse", "cut", "swallow", "trickle", "delay", "lose", "clip"]
+
+CLIP_BYTES = 1500  # of a request
 
 
 @dataclass(slots=True, eq=False)
@@ -27,12 +29,13 @@ class Proxy:
     ``refuse`` ends new connections at once; ``cut`` resets those there are, too; ``swallow`` keeps them open and lets
     no byte through, as a half-open network does; ``trickle`` lets one byte of an answer through each second;
     ``delay`` holds each piece back for ``seconds``; ``lose`` ends the first connection whose server answers, in place
-    of that answer, and passes from then on.
+    of that answer, and passes from then on; ``clip`` does so with the first whose client has sent CLIP_BYTES, and
+    passes those on.
     """
 
     def __init__(self, target: tuple[str, int], *, seconds: float = 0.2) -> None:
         self.taken = 0  # connections that were not refused
-        self.lost = 0  # answers
+        self.lost = 0  # answers, and ends of requests
         self._target = target
         self._seconds = seconds
         self._later: Mode = "pass"
@@ -107,14 +110,21 @@ class Proxy:
 
     def _pump(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
         """Everything that comes from ``source`` goes to ``sink``, its end too, as the mode allows."""
+        came = 0
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 self._hold(link)
-                if source is link.server and self._loses(link):
+                if source is link.server and self._ends(link, "lose"):
                     _end(link.server)
                     break
                 if source is link.server:
                     data = self._trickle(link, data)
+                came += len(data)
+                if source is link.client and came > CLIP_BYTES and self._ends(link, "clip"):
+                    sink.sendall(data[: len(data) - came + CLIP_BYTES])
+                    _end(link.server)
+                    _reset(link.client)
+                    break
                 sink.sendall(data)
         self._hold(link)
         if link.mode != "cut":
@@ -139,9 +149,10 @@ class Proxy:
             time.sleep(1)
         return data
 
-    def _loses(self, link: Link) -> bool:
+    def _ends(self, link: Link, mode: Mode) -> bool:
+        """Whether this is the one that is to end in this mode; from then on all is passed."""
         with self._lock:
-            if link.mode != "lose":
+            if link.mode != mode:
                 return False
             self.lost += 1
             self._later = "pass"

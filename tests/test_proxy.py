@@ -4,12 +4,13 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
 
 from common.local.services import Services
-from tests.proxy import Proxy, proxied
+from tests.proxy import CLIP_BYTES, Proxy, proxied
 
 
 @pytest.fixture
@@ -78,6 +79,18 @@ def test_it_loses_the_first_answer_with_its_connection_and_passes_from_then_on(p
     assert (proxy.lost, proxy.taken) == (1, 2)
 
 
+def test_it_clips_the_first_request_that_is_long_and_passes_from_then_on(proxy: Proxy) -> None:
+    proxy.become("clip")
+    with connect(proxy) as short:
+        assert ask(short).startswith(b"-NOAUTH")
+        with connect(proxy) as long:
+            with suppress(ConnectionError):
+                long.sendall(b"PING\r\n" * CLIP_BYTES)
+            assert gone(long)
+        assert ask(short)
+    assert (proxy.lost, proxy.taken) == (1, 2)
+
+
 def test_a_client_is_told_that_its_server_was_killed() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -96,6 +109,16 @@ def test_it_delays_each_piece(proxy: Proxy) -> None:
         began = time.monotonic()
         ask(connection)
         assert time.monotonic() - began >= 0.4  # 0.2 s each way
+
+
+def gone(connection: socket.socket) -> bool:
+    """Whether all that comes has an end."""
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
 
 
 def ended(connection: socket.socket) -> bool:

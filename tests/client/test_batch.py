@@ -6,12 +6,14 @@ import json
 import signal
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from client.api import Kiln
 from tests.client.conftest import Command
+from tests.proxy import proxied
 
 HEADER = "prompt,width,height,num_inference_steps,enhance"
 
@@ -75,6 +77,23 @@ def test_a_file_of_plain_lines_is_a_prompt_a_line(kiln: Command, api: Kiln) -> N
     assert kiln("batch", "cancel", batch).stdout.startswith(f"{batch} canceled")
     jobs = list(api.jobs(limit=4))
     assert sorted(job["input"]["prompt"] for job in jobs) == ["a cat"] * 2 + ["a dog"] * 2
+
+
+def test_a_file_that_is_cut_off_on_its_way_is_sent_again_and_queued_once(kiln: Command, api: Kiln) -> None:
+    """Half a night of prompts, and the other half refused."""
+    (kiln.folder / "many.csv").write_text("prompt\n" + "a very small cat\n" * 300)
+    address = urlsplit(kiln.environment["KILN_API_URL"])
+    with proxied("127.0.0.1", address.port or 80) as proxy:
+        proxy.become("clip")
+        done = kiln(
+            "batch", "run", "many.csv", "--name", "clipped", "--deadline", "2099-01-01T00:00:00Z", "--json",
+            KILN_API_URL=f"http://127.0.0.1:{proxy.port}",
+        )  # fmt: skip
+        assert (proxy.lost, proxy.taken) == (1, 2)
+    assert done.returncode == 0, done.stderr
+    made = [batch for batch in api.batches(limit=20) if batch["name"] == "clipped"]
+    assert [sum(batch["counts"].values()) for batch in made] == [300]
+    api.steer(made[0]["id"], "cancel")
 
 
 def test_a_dry_run_queues_nothing(kiln: Command, api: Kiln, prompts: Path) -> None:
