@@ -8,6 +8,7 @@ from contextlib import suppress
 import uvicorn
 
 from api.main import create_app
+from api.protocol import Protocol
 from common.settings import Settings, read_settings
 from common.telemetry import log_as
 
@@ -34,6 +35,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        http=Protocol,
     )
     server = _Server(config)
     with suppress(KeyboardInterrupt):

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
-from api import request_body
+from api import protocol, request_body
 from api.main import create_app
 from common.jobs.keys import Scope, create_key
 from common.settings import Settings
@@ -127,11 +127,22 @@ def test_bodies_in_chunks_that_nobody_announced_take_no_more(guarded: Api) -> No
     wait_for("room", lambda: guarded.post("/v1/batches?dry_run=true", **free).status_code == 422)
 
 
+def test_a_head_without_end_is_cut_off(guarded: Api) -> None:
+    before = memory(guarded)
+    for part in (b"X-Long: " + b"x" * MIB, b"X-Many: x\r\n" * (MIB // 11)):
+        with wire.connect(guarded.base_url) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                connection.sendall(part * 64)
+    assert memory(guarded) < before + 16
+
+
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The API in a thread of this process, whose constants a test can change."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None))
+    config = uvicorn.Config(create_app(settings), port=port, log_config=None, http=protocol.Protocol)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{port}"
@@ -147,9 +158,14 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(
     module_settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_body, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 1.0)
     settings = changed(module_settings, database_url=SecretStr(database_url))
     with serving(settings) as url:
         api = Api(url, settings)
+        with wire.connect(url) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            connection.settimeout(30)
+            assert connection.recv(1) == b"", "a head that does not end is waited for no longer, too"
         started = time.monotonic()
         for connection in [begun(api, {"Idempotency-Key": "k"}, length, b"5\r\nhello\r\n") for length in (1000, None)]:
             status, answer = refusal(connection)
