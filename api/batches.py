@@ -3,6 +3,7 @@
 What became of one is told in api/outcome.py.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api import orders, schemas
 from api.compat import shapes
-from api.compat.batches import is_order, read_order, show_order
+from api.compat.batches import read_if_order, read_order, show_order
 from api.compat.route import Retries
 from api.estimate import estimate
 from api.intake import BODY, Asked, check_kind, fingerprint, read_batch
@@ -25,6 +26,7 @@ from api.outcome import find
 from api.receipt import LongReceiptRoute
 from api.request_body import spooled
 from api.route import media_type
+from api.turns import LARGE_BYTES, LARGE_JOBS
 from api.views import show_batch
 from common.errors import InvalidRequest
 from common.ids import parse_id, show_id
@@ -57,17 +59,21 @@ async def create(
     names an input_file_id is OpenAI's, and so is the shape in which the batch that it makes is shown from then on.
     """
     kind = check_kind(media_type(request))
-    async with spooled(request) as file:
-        body = await run_in_threadpool(file.read)
-    kiln = kiln.writing
-
-    def read() -> Asked:
-        if is_order(body, kind):
-            return read_order(body, options, kiln, owner, again=x_stainless_retry_count > 0)
-        return read_batch(body, kind, options, kiln.settings, owner)
-
-    sent = partial(fingerprint, body, kind, options)
-    return await kiln.pool.run(_create, read, sent, request, response, kiln, owner, idempotency_key)
+    async with spooled(request) as body:
+        order = await run_in_threadpool(read_if_order, body, kind)
+        read: Callable[[], Asked]
+        if order is not None:
+            read = partial(read_order, order, options, kiln.writing, owner, again=x_stainless_retry_count > 0)
+        else:
+            read = partial(read_batch, body, kind, options, kiln.settings, owner)
+        sent = partial(fingerprint, body, kind, options)
+        large = order is not None or body.seek(0, os.SEEK_END) > LARGE_BYTES
+        body.seek(0)
+        async with kiln.turns.taken(owner, large=large):
+            asked = await _read(read, sent, kiln.writing, owner, idempotency_key, asks_database=order is not None)
+    large = isinstance(asked, Asked) and not asked.dry_run and asked.plan.jobs > LARGE_JOBS
+    async with kiln.turns.taken(owner, large=large):
+        return await kiln.writing.pool.run(_submit, asked, request, response, kiln.writing, owner, idempotency_key)
 
 
 @router.get("", response_model=schemas.Page[Shown])
@@ -139,34 +145,49 @@ def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitte
     return _show(request, kiln, owner, key)
 
 
-def _create(
+async def _read(
     read: Callable[[], Asked],
     sent: Callable[[], str],
+    kiln: Kiln,
+    owner: str,
+    idempotency_key: str | None,
+    *,
+    asks_database: bool,
+) -> Asked | BatchReceipt:
+    """What is asked for. What only computes is in no hurry: it runs where no answer of a service is waited for."""
+    try:
+        return await (kiln.pool.run(read) if asks_database else run_in_threadpool(read))
+    except InvalidRequest:  # what was accepted once is so again, though its deadline has passed meanwhile
+        digest = await run_in_threadpool(sent)
+        first = await kiln.pool.run(find_batch, kiln.engine, owner, idempotency_key, digest)
+        if first is None:
+            raise
+        return BatchReceipt(first, replayed=True)
+
+
+def _submit(
+    asked: Asked | BatchReceipt,
     request: Request,
     response: Response,
     kiln: Kiln,
     owner: str,
     idempotency_key: str | None,
 ) -> Shown | orders.Estimate:
-    try:
-        asked = read()
-    except InvalidRequest:  # what was accepted once is so again, though its deadline has passed meanwhile
-        first = find_batch(kiln.engine, owner, idempotency_key, sent())
-        if first is None:
-            raise
-        return _tell(request, response, kiln, owner, BatchReceipt(first, replayed=True))
+    if isinstance(asked, BatchReceipt):
+        return _tell(request, response, kiln, owner, asked)
     if asked.dry_run:
         response.status_code = 200
-        return estimate(kiln, owner, asked.submissions)
+        return estimate(kiln, owner, asked.plan)
+    submissions = list(asked.plan.submissions())
     receipt = submit_batch(
         kiln.engine,
         replace(asked.batch, idempotency_key=idempotency_key),
-        asked.submissions,
+        submissions,
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
     )
     if receipt.due:
-        _ring(kiln, [one.spec.model for one in asked.submissions])
+        _ring(kiln, [one.spec.model for one in submissions])
     return _tell(request, response, kiln, owner, receipt)
 
 

@@ -15,6 +15,7 @@ from common.errors import FieldError, InvalidRequest, KilnError, MalformedBody, 
 
 log = structlog.get_logger()
 
+MOST_TOLD = 100  # fields of one request
 PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}  # as documents describe its content
 
 
@@ -86,7 +87,7 @@ def problem(
 
 def explain(error: RequestValidationError) -> KilnError:
     """Pydantic's findings: 400 where the body is not JSON or no object, else 422 with a pointer for each field."""
-    found = error.errors()
+    found = error.errors()[:MOST_TOLD]
     for each in found:
         if each["type"] == "json_invalid" or (each["loc"] == ("body",) and each["type"] != "missing"):
             return MalformedBody(f"the body is not what this call reads: {_sentence(each)}")

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import time
-from typing import Any
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi.exceptions import RequestValidationError
@@ -12,16 +12,18 @@ from pydantic import ValidationError
 from api.compat.shapes import Order
 from api.expand import expand, read_lines
 from api.orders import EXAMPLE, BatchRequest, LineOptions, NightWindow
+from api.plan import Plan
+from api.request_body import refuse_values
 from api.resolve import check_deadline, check_metadata, plain_text, read_webhook
 from common.errors import FieldError, InvalidRequest, UnknownMediaType
 from common.jobs.batch import NewBatch
-from common.jobs.best import fewest_pictures
-from common.jobs.submit import Submission
 from common.jobs.window import DAYS, Window
 from common.reach import Reach
 from common.settings import Settings
 
 MAX_NAME = 200  # characters
+MAX_VALUES = 1_000_000  # commas and brackets of a matrix: each is a value in memory, or stands in a prompt
+MOST_WRONG = 1000  # places that are named
 MATRIX = "application/json"
 LINES = {"application/x-ndjson": False, "application/jsonl": False, "text/csv": True}  # whether it is CSV
 
@@ -31,14 +33,20 @@ class Asked:
     """What a request asks for."""
 
     batch: NewBatch
-    submissions: list[Submission]
+    plan: Plan
     dry_run: bool
 
 
-def fingerprint(body: bytes, kind: str, options: LineOptions) -> str:
+def fingerprint(body: BinaryIO, kind: str, options: LineOptions) -> str:
     """A hash of what was sent: equal for the same request, whatever its defaults become."""
-    sent = [kind.encode(), options.model_dump_json().encode(), body] if kind in LINES else [body]
-    return hashlib.sha256(b"\0".join(sent)).hexdigest()
+    found = hashlib.sha256()
+    if kind in LINES:
+        found.update(b"\0".join([kind.encode(), options.model_dump_json().encode(), b""]))
+    body.seek(0)
+    while chunk := body.read(1 << 18):
+        found.update(chunk)
+    body.seek(0)
+    return found.hexdigest()
 
 
 def check_kind(kind: str) -> str:
@@ -48,14 +56,14 @@ def check_kind(kind: str) -> str:
     return kind
 
 
-def read_batch(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
+def read_batch(body: BinaryIO, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
     """A matrix of JSON, or lines and the ``options`` of the query. Raises also MalformedBody."""
     if kind in LINES:
         return _take_lines(body, kind, options, settings, owner)
     return _take_matrix(body, options, settings, owner)
 
 
-def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
+def _take_lines(body: BinaryIO, kind: str, options: LineOptions, settings: Settings, owner: str) -> Asked:
     start, dash, end = (options.window or "").partition("-")
     if options.window and not dash:
         raise InvalidRequest("window must be HH:MM-HH:MM", (FieldError("/window", "must be HH:MM-HH:MM"),))
@@ -70,22 +78,26 @@ def _take_lines(body: bytes, kind: str, options: LineOptions, settings: Settings
         wrong = [FieldError("/webhook_events", "needs webhook_url beside it")]
     errors += wrong
     window = _read_window(night, {"start": "/window", "end": "/window", "tz": "/tz", "days": "/days"}, errors)
-    submissions = read_lines(body, options, settings, owner, as_csv=LINES[kind])
-    _check_best(options.keep_best, submissions)
     sent = fingerprint(body, kind, options)
+    plan = read_lines(body, options, settings, owner, as_csv=LINES[kind])
+    _check_best(options.keep_best, plan)
     batch = NewBatch(
         owner, options.name, sent, options.lane, options.deadline, window, options.keep_best, webhook=webhook
     )
-    return Asked(batch, submissions, options.dry_run)
+    return Asked(batch, plan, options.dry_run)
 
 
-def _take_matrix(body: bytes, options: LineOptions, settings: Settings, owner: str) -> Asked:
+def _take_matrix(body: BinaryIO, options: LineOptions, settings: Settings, owner: str) -> Asked:
     if given := sorted(options.model_fields_set):
         said = "stands in the body, where that is JSON"
         raise InvalidRequest(f"{given[0]} {said}", tuple(FieldError(f"/{name}", said) for name in given))
+    content = body.read()
+    refuse_values(content, MAX_VALUES)
     try:
-        asked = BatchRequest.model_validate_json(body)
+        asked = BatchRequest.model_validate_json(content)
     except ValidationError as error:
+        if error.error_count() > MOST_WRONG:
+            raise InvalidRequest(f"the body is wrong in {error.error_count()} places") from error
         # as FastAPI tells it of bodies that it reads itself
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
     told = asked.webhook.model_dump() if asked.webhook else None
@@ -97,23 +109,22 @@ def _take_matrix(body: bytes, options: LineOptions, settings: Settings, owner: s
         *wrong,
     ]
     window = _read_window(asked.window, {name: f"/window/{name}" for name in NightWindow.model_fields}, errors)
-    submissions = expand(asked, settings, owner)
-    _check_best(asked.keep_best, submissions)
-    sent = fingerprint(body, "application/json", options)
+    plan = expand(asked, settings, owner)
+    _check_best(asked.keep_best, plan)
+    sent = fingerprint(body, MATRIX, options)
     batch = NewBatch(
         owner, asked.name, sent, asked.lane, asked.deadline, window, asked.keep_best, asked.metadata, webhook
     )
-    return Asked(batch, submissions, asked.dry_run)
+    return Asked(batch, plan, asked.dry_run)
 
 
-def _check_best(keep: int | None, submissions: list[Submission]) -> None:
+def _check_best(keep: int | None, plan: Plan) -> None:
     """Raises InvalidRequest where nothing could be chosen from, or a job chooses for itself."""
     if keep is None:
         return
-    specs = [one.spec for one in submissions]
-    if any(spec.keep_best is not None for spec in specs):
+    if any(entry.job.spec.keep_best is not None for entry in plan.entries):
         wrong = "cannot be said of the batch and of a job in it"
-    elif keep > (fewest := fewest_pictures(specs)):
+    elif keep > (fewest := plan.fewest_pictures()):
         wrong = f"must be at most {fewest}: so many pictures differ in the seed alone"
     else:
         return

@@ -16,6 +16,7 @@ from api.limit import Limiter
 from api.pictures import Pictures
 from api.pools import Pool, Shared, renew
 from api.request_body import Room
+from api.turns import Turns
 from common.db import check_database, make_engine
 from common.jobs.keys import Scope
 from common.objects import Objects
@@ -56,6 +57,7 @@ class Kiln:
     readiness: Shared[Any]
     places: Places  # of requests that wait, follow, or read a picture
     downloads: Places
+    turns: Turns
 
     @property
     def reading(self) -> "Kiln":
@@ -107,6 +109,7 @@ def connect(settings: Settings) -> Kiln:
         readiness=Shared(READINESS_SECONDS),
         places=Places("requests that wait or follow", of_owner=settings.max_open_per_owner, in_all=MOST_OPEN),
         downloads=Places("downloads", of_owner=MOST_DOWNLOADS // 4, in_all=MOST_DOWNLOADS),
+        turns=Turns(),
     )
 
 

@@ -20,16 +20,19 @@ EXAMPLE: dict[str, JsonValue] = {
 
 
 class Matrix(BaseModel):
-    """Every combination of these becomes a job. A list that is left out is the default alone."""
+    """Every combination of these becomes a job. A list that is left out is the default alone.
+
+    Of what is no text, or no number, a list names the first: many of those would be far more errors.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    prompts: list[StrictStr] = Field(min_length=1)
-    styles: list[StrictStr] | None = Field(default=None, min_length=1)
-    schedulers: list[StrictStr] | None = Field(default=None, min_length=1)
-    steps: list[StrictInt] | None = Field(default=None, min_length=1)
-    guidance: list[float] | None = Field(default=None, min_length=1)
-    seeds: list[StrictInt] | None = Field(default=None, min_length=1)
+    prompts: list[StrictStr] = Field(min_length=1, fail_fast=True)
+    styles: list[StrictStr] | None = Field(default=None, min_length=1, fail_fast=True)
+    schedulers: list[StrictStr] | None = Field(default=None, min_length=1, fail_fast=True)
+    steps: list[StrictInt] | None = Field(default=None, min_length=1, fail_fast=True)
+    guidance: list[float] | None = Field(default=None, min_length=1, fail_fast=True)
+    seeds: list[StrictInt] | None = Field(default=None, min_length=1, fail_fast=True)
     seeds_per_prompt: StrictInt | None = Field(
         default=None,
         ge=1,

@@ -22,6 +22,7 @@ from common.errors import StorageError, Unavailable
 ANSWER_SECONDS = 1.3  # that a request waits for services, all in all: below the two within which every answer is due
 LEAST_SECONDS = 0.1  # of which each call gets some
 LOOK_SECONDS = 0.4  # between two looks whether what takes long goes on
+LEAST_PROBE_SECONDS = 0.5  # for a probe beside work that keeps the processor: with it still below two
 PROBE_SECONDS = 2.0  # for what has taken longer than an answer may
 MOST_LEFT = 1000  # calls that nobody waits for
 
@@ -134,9 +135,8 @@ class Pool:
         if call.began is None:
             return
         if self._probe:
-            await self._ask(
-                self._probe, PROBE_SECONDS if now - call.began > ANSWER_SECONDS else max(LEAST_SECONDS, left)
-            )
+            patience = PROBE_SECONDS if now - call.began > ANSWER_SECONDS else max(LEAST_PROBE_SECONDS, left)
+            await self._ask(self._probe, patience)
         elif left <= 0 and (not call.waited or now - call.began > ANSWER_SECONDS):
             raise Unavailable("a service that this needs takes too long to answer")
 

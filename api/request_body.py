@@ -1,10 +1,13 @@
 """A request's body as it comes in: whole, or an error. Limits its length, its pace, and the room that bodies take."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -17,6 +20,9 @@ PACE = 32 << 10  # bytes, each of which buys a further second
 SMALL = 64 << 10  # bytes: what no room is asked for, and what is kept in memory of a body that goes to disk
 OWNERS = 4  # whose bodies may be as long as the longest at the same moment
 RETRY_SECONDS = 5
+MAX_KEYS = 10_000  # of JSON, in texts that look like it, too
+
+_KEY = re.compile(rb'"\s*:')
 
 
 class Room:
@@ -111,6 +117,17 @@ def has_body(request: Request) -> bool:
     return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
+def refuse_values(body: bytes, most: int) -> None:
+    """Raise BodyTooLarge where JSON may hold over ``most`` values: a few bytes each here, and hundreds once read.
+
+    Of keys it may have MAX_KEYS: each that is unknown is an error.
+    """
+    if next(islice(_KEY.finditer(body), MAX_KEYS, None), None) is not None:
+        raise BodyTooLarge(f"the body holds over {MAX_KEYS} names of fields")
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise BodyTooLarge(f"the body holds over {most} values")
+
+
 @contextmanager
 def checked(request: Request, most: int, owner: str, room: Room) -> Iterator[Request]:
     """The request, its body checked while it is read; at most ``most`` bytes. Raises BodyTooLarge."""
@@ -123,7 +140,7 @@ def checked(request: Request, most: int, owner: str, room: Room) -> Iterator[Req
 
 
 @asynccontextmanager
-async def spooled(request: Request) -> AsyncIterator["SpooledTemporaryFile[bytes]"]:
+async def spooled(request: Request) -> AsyncIterator[BinaryIO]:
     """The whole body as a file, on disk unless it is small, while the block lasts. Raises as Body.receive does."""
     with SpooledTemporaryFile(max_size=SMALL) as file:
         size = 0
@@ -137,4 +154,4 @@ async def spooled(request: Request) -> AsyncIterator["SpooledTemporaryFile[bytes
         except OSError as error:
             raise Overloaded("there is no room to keep the body while it is read") from error
         file.seek(0)
-        yield file
+        yield cast(BinaryIO, file)

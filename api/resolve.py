@@ -72,8 +72,8 @@ def resolve(
     model_entry(settings, model)
     asked = {name: value for name, value in request.model_dump().items() if value is not None}
     values = defaults(settings, model) | asked
-    values["prompt"] = unicodedata.normalize("NFC", values["prompt"])
-    values["negative_prompt"] = unicodedata.normalize("NFC", values["negative_prompt"])
+    for name in ("prompt", "negative_prompt"):
+        values[name] = normalize(values[name], settings)
     reach = Reach(settings.webhook_allow)
     webhook, unwanted = read_webhook(values["webhook"], "/webhook/url", reach)
     errors = [*_check_texts(values, settings), *_check_numbers(values, settings), *_check_times(values), *unwanted]
@@ -123,23 +123,37 @@ def fingerprint(request: BaseModel) -> str:
 
 def _check_texts(values: dict[str, Any], settings: Settings) -> list[FieldError]:
     errors = [
-        *plain_text("prompt", values["prompt"], settings.max_prompt_characters),
+        *check_prompt(values["prompt"], settings),
         *plain_text("negative_prompt", values["negative_prompt"], settings.max_prompt_characters),
         *_one_of("style", values["style"], list(STYLES), known=resolve_style(values["style"]) is not None),
         *_one_of("scheduler", values["scheduler"], SCHEDULERS),
         *_one_of("output_format", values["output_format"], OUTPUT_FORMATS),
         *_one_of("lane", values["lane"], list(Lane)),
     ]
-    if not values["prompt"].strip():
-        errors.append(FieldError("/prompt", "must not be empty"))
     return errors + check_metadata(values["metadata"], settings)
+
+
+def normalize(text: str, settings: Settings) -> str:
+    """The text in NFC. What is too long in any form stays as it is: four characters become one, at most."""
+    return text if len(text) > 4 * settings.max_prompt_characters else unicodedata.normalize("NFC", text)
+
+
+def check_prompt(prompt: str, settings: Settings) -> list[FieldError]:
+    errors = plain_text("prompt", prompt, settings.max_prompt_characters)
+    if not prompt.strip():
+        errors.append(FieldError("/prompt", "must not be empty"))
+    return errors
+
+
+def check_seed(seed: int) -> list[FieldError]:
+    return _within("seed", seed, 0, MAX_SEED)
 
 
 def check_metadata(metadata: Mapping[str, str], settings: Settings) -> list[FieldError]:
     """What is wrong with the pairs that a user wants kept with a job or a batch."""
     errors = []
     if len(metadata) > settings.max_metadata:
-        errors.append(FieldError("/metadata", f"must have at most {settings.max_metadata} pairs"))
+        return [FieldError("/metadata", f"must have at most {settings.max_metadata} pairs")]
     for key, value in metadata.items():
         errors += plain_text("metadata", key, MAX_METADATA_KEY)
         errors += plain_text(f"metadata/{key[:80].replace('~', '~0').replace('/', '~1')}", value, MAX_METADATA_VALUE)
@@ -156,7 +170,7 @@ def _check_numbers(values: dict[str, Any], settings: Settings) -> list[FieldErro
         *_within("priority", values["priority"], -MAX_PRIORITY, MAX_PRIORITY),
     ]
     if values["seed"] is not None:
-        errors += _within("seed", values["seed"], 0, MAX_SEED)
+        errors += check_seed(values["seed"])
     if values["keep_best"] is not None:
         errors += _within("keep_best", values["keep_best"], 1, values["num_images"])
     if not errors and values["width"] * values["height"] > settings.max_pixels:

@@ -8,8 +8,10 @@ from fastapi.routing import APIRoute
 
 from api.access import Requires
 from api.kiln import Kiln
-from api.request_body import checked, has_body
+from api.request_body import checked, has_body, refuse_values
+from api.resolve import MAX_METADATA_KEY, MAX_METADATA_VALUE
 from common.errors import UnknownMediaType
+from common.settings import Settings
 
 FORM = "multipart/form-data"
 
@@ -33,6 +35,8 @@ class Route(APIRoute):
             with checked(request, most, owner, kiln.room) as whole:
                 if reads is not None and has_body(request):
                     _check_kind(request, form=reads)
+                    if not reads:
+                        refuse_values(await whole.body(), _most_values(kiln.settings))
                 return await handle(whole)
 
         return handler
@@ -41,6 +45,12 @@ class Route(APIRoute):
 def media_type(request: Request) -> str:
     """What kind of body the request announces; "" where it does not say."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _most_values(settings: Settings) -> int:
+    """Of one job: its texts may be all commas."""
+    pair = MAX_METADATA_KEY + MAX_METADATA_VALUE
+    return 2 * settings.max_prompt_characters + pair * settings.max_metadata + 1000
 
 
 def _check_kind(request: Request, *, form: bool) -> None:

@@ -1,10 +1,11 @@
 """Batches for OpenAI's clients: an order and its file in, the jobs of its lines out; and how such a batch stands."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -14,30 +15,36 @@ from api.compat.ask import as_job, places
 from api.compat.results import ERRORS, OUTPUT
 from api.compat.route import as_bad_parameters
 from api.compat.shapes import GENERATIONS, Batch, Counts, Line, Order
-from api.errors import translate
-from api.expand import MAX_CUSTOM_ID, Asked, Found, resolve_all
+from api.expand import plan_lines
 from api.kiln import Kiln
+from api.lines import MAX_CUSTOM_ID, Asked, Found, numbered, wrong_fields
 from api.orders import LineOptions
 from api.resolve import check_metadata, plain_text
 from api.views import show_batch
-from common.errors import FieldError, InvalidRequest, NotFound
+from common.errors import FieldError, InvalidRequest, MalformedBody, NotFound
 from common.ids import parse_id, show_id
 from common.jobs import tally
 from common.jobs.batch import NewBatch
 from common.jobs.files import read_file
 from common.jobs.state import TERMINAL, Status
 
+MAX_ORDER = 1 << 18  # bytes
 HOUR = timedelta(hours=1)
 OURS = ("name", "counts", "progress", "eta_seconds", "lane", "paused_at", "urls")
 UNITS = {"h": HOUR, "d": timedelta(days=1)}
 
 
-def is_order(body: bytes, kind: str) -> bool:
-    """Whether the body of POST /v1/batches is OpenAI's: it names a file."""
-    if kind != "application/json" or b"input_file_id" not in body:
-        return False
+def read_if_order(body: BinaryIO, kind: str) -> bytes | None:
+    """The body of POST /v1/batches where it is OpenAI's, which names a file, and is short; the file is at its start."""
+    content = body.read(MAX_ORDER + 1) if kind == intake.MATRIX else b""
+    body.seek(0)
+    is_order = len(content) <= MAX_ORDER and b"input_file_id" in content and _names_file(content)
+    return content if is_order else None
+
+
+def _names_file(content: bytes) -> bool:
     try:
-        said = json.loads(body)
+        said = json.loads(content)
     except (ValueError, RecursionError):  # for the reader of matrices to tell of
         return False
     return isinstance(said, dict) and "input_file_id" in said
@@ -51,7 +58,7 @@ def read_order(body: bytes, options: LineOptions, kiln: Kiln, owner: str, *, aga
         if found is None:
             raise NotFound(f"there is no file {order.input_file_id}")
         file, content = found
-        submissions = resolve_all(_read_lines(content), kiln.settings, owner)
+        plan = plan_lines(_read_lines(content), kiln.settings, owner)
     batch = NewBatch(
         owner,
         name=file.name[: intake.MAX_NAME],
@@ -61,7 +68,7 @@ def read_order(body: bytes, options: LineOptions, kiln: Kiln, owner: str, *, aga
         input_file_id=file.id,
         again=again,
     )
-    return intake.Asked(batch, submissions, dry_run=False)
+    return intake.Asked(batch, plan, dry_run=False)
 
 
 def show_order(batch: tally.Batch, *, base_url: str) -> Batch:
@@ -119,20 +126,16 @@ def _check(body: bytes, options: LineOptions, kiln: Kiln) -> Order:
 
 def _read_lines(content: bytes) -> Iterator[Found]:
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        yield (FieldError("/input_file_id", f"is no text in UTF-8: see its byte {error.start}"),)
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield _read_line(line, number)
+        yield from (_read_line(line, number) for number, line in numbered(io.BytesIO(content)))
+    except MalformedBody as error:
+        yield (FieldError("/input_file_id", f"is no text: {error.detail}"),)
 
 
 def _read_line(text: str, number: int) -> Found:
     try:
         line = Line.model_validate_json(text)
     except ValidationError as error:
-        return tuple(FieldError(f"/lines/{number}{one.pointer}", one.detail) for one in translate(error.errors()))
+        return wrong_fields(error, f"/lines/{number}")
     if wrong := plain_text(f"lines/{number}/custom_id", line.custom_id, MAX_CUSTOM_ID):
         return tuple(wrong)
     job = as_job(line.body, remember=True)

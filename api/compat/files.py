@@ -1,6 +1,5 @@
 """Files for OpenAI's clients: lines to make a batch of in; what became of a batch out, made while it is read."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, UploadFile
@@ -10,11 +9,12 @@ from pydantic import BaseModel, ConfigDict
 from api.compat import results
 from api.compat.route import OpenAILongRoute
 from api.compat.shapes import Deleted, File
-from api.kiln import DOWNLOAD, Kiln, KilnDep, Reader, Submitter, reads_many, writes_many
+from api.kiln import DOWNLOAD, Kiln, KilnDep, Reader, Submitter, reads_many
 from api.pieces import in_pieces
 from api.pools import in_time
 from api.resolve import plain_text
 from api.schemas import Page
+from api.turns import LARGE_BYTES
 from common.errors import Conflict, InvalidRequest, NotFound
 from common.ids import parse_id, show_id
 from common.jobs import files
@@ -24,7 +24,6 @@ router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=OpenAILongRo
 
 MAX_NAME = 255  # characters
 HELD = 16  # times the largest file is what an owner's files may have in all
-CHUNK = 1 << 16
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}}
 
 
@@ -38,14 +37,20 @@ class Upload(BaseModel):
 
 
 @router.post("", response_model=File)
-@writes_many
-def create(form: Annotated[Upload, Form(media_type="multipart/form-data")], kiln: KilnDep, owner: Submitter) -> File:
+async def create(
+    form: Annotated[Upload, Form(media_type="multipart/form-data")], kiln: KilnDep, owner: Submitter
+) -> File:
     """Keep a file of lines, to make a batch of. It is read when the batch is made, and may be deleted after."""
     name = form.file.filename or "lines.jsonl"
     if wrong := plain_text("file", name, MAX_NAME):
         raise InvalidRequest(f"file: its name {wrong[0].detail}", tuple(wrong))
     most = HELD * kiln.settings.max_batch_bytes
-    return _show(files.keep_file(kiln.engine, owner, name, form.file.file.read(), most=most))
+
+    def keep() -> Row:
+        return files.keep_file(kiln.patient, owner, name, form.file.file.read(), most=most)
+
+    async with kiln.turns.taken(owner, large=(form.file.size or 0) > LARGE_BYTES):
+        return _show(await kiln.writing.pool.run(keep))
 
 
 @router.get("", response_model=Page[File])
@@ -73,10 +78,7 @@ def show(file_id: str, kiln: KilnDep, owner: Reader) -> File:
     """One file, without its content."""
     if made := results.find(kiln, owner, file_id):
         return made.show()
-    file = files.get_file(kiln.engine, owner, parse_id("file", file_id))
-    if file is None:
-        raise _unknown(file_id)
-    return _show(file)
+    return _show(_find(kiln, owner, file_id))
 
 
 @router.get("/{file_id}/content", response_class=StreamingResponse, dependencies=[DOWNLOAD], responses=LINES)
@@ -84,8 +86,9 @@ async def content(file_id: str, kiln: KilnDep, owner: Reader) -> StreamingRespon
     """The lines of a file; those of a batch's results are made while they are sent."""
     made = await kiln.reading.pool.run(results.find, kiln.reading, owner, file_id)
     if made is None:
-        chunks = await kiln.reading.pool.run(_chunks, kiln.reading, owner, file_id)
-        return StreamingResponse(kiln.exports.stream(chunks), media_type="application/jsonl")
+        file = await kiln.reading.pool.run(_find, kiln.reading, owner, file_id)
+        pieces = kiln.exports.stream(files.read_pieces(kiln.patient, owner, file))
+        return StreamingResponse(pieces, media_type="application/jsonl", headers={"Content-Length": str(file.bytes)})
     if made.kind == results.OUTPUT:
         await in_time(kiln.pictures.check())
     lines = kiln.albums.stream(in_pieces(made.lines(kiln.reading)))
@@ -103,12 +106,11 @@ def delete(file_id: str, kiln: KilnDep, owner: Submitter) -> Deleted:
     return Deleted(id=file_id)
 
 
-def _chunks(kiln: Kiln, owner: str, file_id: str) -> Iterator[bytes]:
-    found = files.read_file(kiln.engine, owner, parse_id("file", file_id))
-    if found is None:
+def _find(kiln: Kiln, owner: str, file_id: str) -> Row:
+    file = files.get_file(kiln.engine, owner, parse_id("file", file_id))
+    if file is None:
         raise _unknown(file_id)
-    whole = memoryview(found[1])
-    return (bytes(whole[start : start + CHUNK]) for start in range(0, len(whole), CHUNK))
+    return file
 
 
 def _show(file: Row) -> File:

@@ -1,5 +1,6 @@
 """Files of lines that OpenAI's clients make batches of: an owner and bytes in, a row out, until it is deleted."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -7,9 +8,11 @@ from uuid import UUID
 from sqlalchemy import Engine, RowMapping, delete, func, insert, select
 
 from common.db import reading, transaction
-from common.errors import Conflict
+from common.errors import Conflict, NotFound
 from common.ids import new_id
 from common.jobs.tables import files
+
+PIECE = 4 << 20  # bytes: PostgreSQL unpacks all that stands before a piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,18 @@ def read_file(engine: Engine, owner: str, file_id: UUID) -> tuple[File, bytes] |
     with reading(engine) as connection:
         row = connection.execute(select(*_COLUMNS, files.c.content).where(mine)).one_or_none()
     return (_as_file(row._mapping), row.content) if row else None
+
+
+def read_pieces(engine: Engine, owner: str, file: File) -> Iterator[bytes]:
+    """The content of the owner's file, a few MiB at a time. Raises NotFound where it is deleted meanwhile."""
+    mine = (files.c.id == file.id) & (files.c.owner == owner)
+    for start in range(1, file.bytes + 1, PIECE):
+        with reading(engine) as connection:
+            piece = select(func.substring(files.c.content, start, PIECE)).where(mine)
+            found = connection.execute(piece).scalar_one_or_none()
+        if found is None:
+            raise NotFound("the file was deleted while it was read")
+        yield found
 
 
 def list_files(
