@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from common.local.children import Child, end_leftovers, start
+from tests.local.up import environment
 
 
 @pytest.fixture
@@ -27,6 +29,13 @@ def test_a_process_that_was_written_down_is_ended(tmp_path: Path, sleeper: Child
     end_leftovers(tmp_path)
     sleeper.process.wait(timeout=5)
     assert not (tmp_path / "children.json").exists()
+
+
+def test_kiln_down_ends_what_a_killed_kiln_left_behind_and_says_that_none_runs(tmp_path: Path, sleeper: Child) -> None:
+    command = [sys.executable, "-m", "client", "down", "--home", str(tmp_path)]
+    told = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr.strip()) == (3, f"No Kiln runs in {tmp_path}.")
+    sleeper.process.wait(timeout=5)
 
 
 def test_a_later_process_with_the_same_number_lives_on(tmp_path: Path, sleeper: Child) -> None:
