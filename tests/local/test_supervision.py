@@ -46,17 +46,22 @@ def others_run(up: Up) -> bool:
     return {name for name, process in processes.items() if process["state"] != "running"} <= {BROKEN}
 
 
+def pids(up: Up) -> dict[str, int]:
+    """Of all but the worker that comes and goes, every minute."""
+    return {name: pid for name, pid in up.run_file()["pids"].items() if name != BROKEN}
+
+
 def kill(up: Up, *names: str) -> None:
     """Kill them at once, and wait until others run in their place and run.json says which."""
-    before = up.run_file()["pids"]
+    before = pids(up)
     for name in names:
         os.kill(before[name], signal.SIGKILL)
     wait_for(
         f"restart of {names}",
-        lambda: others_run(up) and all(up.run_file()["pids"][name] != before[name] for name in names),
+        lambda: others_run(up) and all(pids(up).get(name, before[name]) != before[name] for name in names),
         seconds=60,
     )
-    after = up.run_file()["pids"]
+    after = pids(up)
     assert all(alive(psutil.Process(pid)) for pid in after.values())
     assert {name for name in before if before[name] != after[name]} == set(names)
 
