@@ -80,8 +80,9 @@ def _interrupted_start(folder: Path, name: str, *, seconds: float) -> None:
     interrupt = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     try:
         interrupt.start()
-        start(folder, name, ["sleep", "600"], folder=folder)
+        child = start(folder, name, ["sleep", "600"], folder=folder)
         time.sleep(10)  # until the interrupt, where the start was faster
+        del child  # here: what interrupts a destructor is lost
     except KeyboardInterrupt:
         return
     pytest.fail("the interrupt was lost")
