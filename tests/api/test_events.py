@@ -111,6 +111,18 @@ def test_an_event_that_is_committed_late_is_told_in_its_place(api: Api) -> None:
     assert [frame.data["job_id"] for frame in told] == [first, second]
 
 
+def test_a_stream_that_begins_while_somebody_writes_is_told_of_that(api: Api) -> None:
+    first, second = (api.post("/v1/jobs", json={"prompt": "a"}).json()["id"] for _ in range(2))
+    with psycopg.connect(api.settings.database_url.get_secret_value()) as slow:
+        cancel = "UPDATE jobs SET status = 'canceled', finished_at = clock_timestamp() WHERE id = %s"
+        slow.execute(cancel, (parse_id("job", first),))
+        api.post(f"/v1/jobs/{second}/cancel")  # its event has a higher id, and is there before
+        with listening(api, "/v1/events") as listener:
+            slow.commit()
+            told = listener.until("canceled")
+    assert told.data["job_id"] == first
+
+
 def test_nothing_is_lost_or_told_twice_over_restarts_of_the_api(api: Api, tmp_path: Path) -> None:
     stop = threading.Event()
     jobs = [finished(api)]
