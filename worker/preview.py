@@ -34,7 +34,9 @@ class Previews:
         name = slot.model.name
         if name not in self._maps:
             self._maps[name] = self._device.run(lambda: fit_map(slot.model))
-        return data_url(paint(foresee(slot), self._maps[name]))
+        with self._device.guard.reading():
+            latents = foresee(slot)
+        return data_url(paint(latents, self._maps[name]))
 
 
 def fit_map(model: Model) -> torch.Tensor:
@@ -56,6 +58,8 @@ def foresee(slot: Slot) -> torch.Tensor:
     """
     state = slot.state  # once: the device thread may put another in its place meanwhile
     past = state.past.cpu()
+    if state.at == len(slot.course):  # by now nothing is left to foresee
+        return past[0]
     kept = _kept(float(slot.course.timesteps[state.at]))
     latents = (past[0] * slot.course.scale[state.at] - (1 - kept).sqrt() * past[SAMPLES]) / kept.sqrt()
     return latents / max(1.0, float(latents.std()))  # early answers promise too much

@@ -41,6 +41,20 @@ def test_a_preview_looks_like_the_picture_long_before_it_is_done(
     assert np.corrcoef(np.asarray(early, float).ravel(), small.ravel())[0, 1] > 0.7
 
 
+def test_a_picture_that_is_done_by_the_time_it_is_shown_is_shown_as_it_is(
+    model: Model, device: Device, make_spec: MakeSpec
+) -> None:
+    holder = Listener()
+    rendered = diffuse(make_spec(), TEXTS, model, device, holder)
+    [slot] = holder.slots
+    assert slot.done
+
+    shown = opened(Previews(device).show(slot))
+
+    small = np.asarray(rendered.images[0].resize(shown.size, Image.Resampling.BOX), float)
+    assert np.corrcoef(np.asarray(shown, float).ravel(), small.ravel())[0, 1] > 0.7
+
+
 def test_a_preview_of_the_largest_picture_is_small() -> None:
     mapped = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
     for shape in ((4, 128, 128), (4, 256, 64)):
