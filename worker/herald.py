@@ -65,9 +65,15 @@ class Herald:
                     self._heard[owner] = bool(self._redis.publish(channel(self._url, owner), message))
             except (RedisError, OSError) as error:
                 log.warning("progress is not told: the broker is away", reason=type(error).__name__)
-                self._heard.clear()
-                time.sleep(PAUSE_SECONDS)
-                self._waiting.clear()
+                self._pause()
+            except Exception:  # a thread that ended in silence would tell nothing more
+                log.exception("progress is not told")
+                self._pause()
+
+    def _pause(self) -> None:
+        self._heard.clear()
+        time.sleep(PAUSE_SECONDS)
+        self._waiting.clear()
 
 
 class News:

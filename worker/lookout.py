@@ -8,8 +8,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+import structlog
+
 from worker.tasks import work
 from worker.workshop import Workshop
+
+log = structlog.get_logger()
 
 LOOK_SECONDS = (10.0, 15.0)  # spread, so that many workers do not ask at once
 
@@ -31,7 +35,10 @@ class Lookout:
 
     def _look_on(self) -> None:
         while not self._workshop.draining.is_set():
-            self._send()
+            try:
+                self._send()
+            except Exception:  # a thread that ended in silence would never look again
+                log.exception("nobody was sent to look")
             self._workshop.draining.wait(random.uniform(*self._seconds))  # noqa: S311 - no secret
 
     def _send(self) -> None:
@@ -42,4 +49,7 @@ class Lookout:
 
     def _look(self) -> None:
         """In a seat. Where there is one job there may be more: the next free seat looks too."""
-        work(self._workshop, on_claim=self._send)
+        try:
+            work(self._workshop, on_claim=self._send)
+        except Exception:  # which the pool would keep to itself
+            log.exception("a look ended early")
