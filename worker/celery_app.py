@@ -14,7 +14,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
 from prometheus_client import REGISTRY
 
-from common.errors import ModelNotLoadable
+from common.errors import DeviceLost, ModelNotLoadable
 from common.queue import make_celery, queue_name
 from common.settings import Settings, read_settings
 from common.telemetry import log_as, serve_metrics
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 def main() -> None:
-    """Work until told to stop. Exit code 1 with one line where a model cannot be loaded."""
+    """Work until told to stop. Exit code 1 with one line where a model cannot be loaded, 70 where the device fails."""
     settings = read_settings(Settings)
     log_as(settings)
     workshop = open_workshop(settings)
@@ -45,6 +45,8 @@ def main() -> None:
         heartbeat.say("failed", error.detail)
         log.error("worker cannot start", reason=error.detail)
         sys.exit(1)
+    except DeviceLost:
+        heartbeat.leave()
     heartbeat.start()
     try:
         _serve(workshop, heartbeat)

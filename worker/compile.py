@@ -8,7 +8,7 @@ import torch
 
 from common.errors import ModelNotLoadable
 from worker.diffusion.slots import Shape, Width, latents_shape
-from worker.weights import Model
+from worker.weights import Compiled, Model
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ def compile_unet(model: Model, width: Width, size: tuple[int, int]) -> Model:
         raise ModelNotLoadable(f"model {model.name!r}: KILN_COMPILE is set, and compiling failed: {reason}") from error
     torch.compiler.set_stance("eager_on_recompile")
     log.info("model_compiled", model=model.name, rows=width.calls, seconds=round(time.monotonic() - began, 1))
-    return replace(model, compiled=size)
+    return replace(model, compiled=Compiled(size, frozenset(width.calls)))
 
 
 def _call(model: Model, shape: Shape, rows: int) -> None:

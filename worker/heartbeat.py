@@ -14,11 +14,12 @@ from worker.workshop import Workshop
 
 log = structlog.get_logger()
 
-STALLED_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+STALLED_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h: the device is stuck, or lost
+LEAVE_SECONDS = 5.0  # that a process without a device goes on, to give its jobs back
 
 
 class Heartbeat:
-    """A thread that beats until it is stopped. A device that makes no progress ends the process instead."""
+    """A thread that beats until it is stopped. A device that is stuck or lost ends the process instead."""
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
@@ -30,6 +31,7 @@ class Heartbeat:
         self._pace: float | None = None
         self._counted = (0, 0.0)
         workshop.breaker.on_change = self._news.set
+        workshop.device.guard.on_loss = self.leave
 
     def start(self) -> None:
         self._thread.start()
@@ -52,19 +54,37 @@ class Heartbeat:
         except Unavailable:
             log.warning("worker entry left behind: the database does not answer")
 
+    def leave(self) -> None:
+        """End the process, as its device is lost: another one may find it mended. Returns never.
+
+        Jobs in hand go back uncharged, as far as that can be said within LEAVE_SECONDS; then leases say it.
+        """
+        threading.Timer(LEAVE_SECONDS, os._exit, (STALLED_EXIT_CODE,)).start()
+        self._state, self._detail = "failed", f"the device is lost: {self._workshop.device.guard.lost}"
+        self._workshop.abandon()
+        self._record()
+        log.error("the worker ends, for its device is lost", code=STALLED_EXIT_CODE)
+        os._exit(STALLED_EXIT_CODE)
+
     def _beat_on(self) -> None:
-        while not self._stopped:
-            self._news.wait(self._workshop.settings.heartbeat_seconds)
-            self._news.clear()
-            self._end_if_stalled()
-            try:
-                self._extend()
-                self._record()
-            except Exception:  # a thread that ended in silence would take every lease with it
-                log.exception("no sign of life given")
+        try:
+            while not self._stopped:
+                self._news.wait(self._workshop.settings.heartbeat_seconds)
+                self._news.clear()
+                self._end_if_stalled()
+                try:
+                    self._extend()
+                    self._record()
+                except Exception:  # a thread that ended in silence would take every lease with it
+                    log.exception("no sign of life given")
+        finally:
+            if not self._stopped:
+                os._exit(STALLED_EXIT_CODE)  # nobody else would extend the leases
 
     def _end_if_stalled(self) -> None:
-        """A timer alone would keep a wedged device's leases forever."""
+        """A timer alone would keep a dead or wedged device's leases forever."""
+        if not self._workshop.device.is_alive() and not self._stopped:
+            self.leave()
         busy = self._workshop.device.busy_seconds()
         if busy > self._workshop.settings.tick_timeout:
             log.error("the device makes no progress: the worker ends, its jobs return", seconds=round(busy))

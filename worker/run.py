@@ -1,10 +1,16 @@
 """THE job: a claim in; enhance, diffuse, score, store; one outcome out, settled. Reads from top to bottom."""
 
-from common.errors import Interrupted, KilnError, Parked
+from functools import partial
+
+import structlog
+
+from common.errors import DeviceLost, JobCanceled, KilnError, LeaseLost, Parked
 from common.fault import fault
 from common.jobs.claim import Claim
 from common.jobs.state import TERMINAL, Stage
 from worker.breaker import Breaker
+from worker.diffusion.faults import Failed, attempt
+from worker.diffusion.guard import Guard
 from worker.hold import Hold
 from worker.settle import Broken, Finished, Outcome, Stopped, settle
 from worker.stages.diffuse import diffuse
@@ -12,6 +18,8 @@ from worker.stages.enhance import enhance
 from worker.stages.score import score
 from worker.stages.store import store
 from worker.workshop import Workshop
+
+log = structlog.get_logger()
 
 
 def run(claim: Claim, workshop: Workshop) -> None:
@@ -27,17 +35,43 @@ def run(claim: Claim, workshop: Workshop) -> None:
 
 
 def _attempt(claim: Claim, hold: Hold, workshop: Workshop) -> Outcome:
+    finished = attempt(partial(_work, claim, hold, workshop))
+    if not isinstance(finished, Failed):
+        return finished
     try:
-        return _work(claim, hold, workshop)
-    except Parked as reason:
-        hold.checkpoints.keep(now=True)  # off the device, where the pictures would move on meanwhile
+        return _conclude(finished.error, hold, workshop)
+    except DeviceLost as reason:
         return Stopped(reason)
-    except Interrupted as reason:
-        return Stopped(reason)
-    except KilnError as error:
-        return Broken(error, retryable=error.retryable)
-    except Exception as error:  # a fault of ours: charged and tried again, until the failures are used up
-        return Broken(KilnError(f"{type(error).__name__} in stage {hold.stage}"), retryable=True, cause=error)
+
+
+def _conclude(error: BaseException, hold: Hold, workshop: Workshop) -> Outcome:
+    """What an attempt ended in that raised ``error``. Raises DeviceLost."""
+    guard = workshop.device.guard
+    match error:
+        case JobCanceled() | LeaseLost():
+            return Stopped(error)
+        case _ if guard.lost:  # whatever it looks like to this job
+            raise DeviceLost(guard.lost)
+        case Parked():
+            _keep(hold, guard)
+            return Stopped(error)
+        case KilnError():
+            return Broken(error, retryable=error.retryable)
+        case Exception():  # a fault of ours: charged and tried again, until the failures are used up
+            told = KilnError(f"{type(error).__name__} in stage {hold.stage}")
+            return Broken(told, retryable=True, cause=error)
+    raise error
+
+
+def _keep(hold: Hold, guard: Guard) -> None:
+    """Off the device's ticks, in which the pictures would move on meanwhile. Raises DeviceLost."""
+    try:
+        with guard.reading():
+            hold.checkpoints.keep(now=True)
+    except DeviceLost:
+        raise
+    except Exception:  # the job goes back all the same
+        log.exception("checkpoint not kept")
 
 
 def _judge(outcome: Outcome, claim: Claim, breaker: Breaker) -> None:

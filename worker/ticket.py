@@ -27,6 +27,7 @@ class Rendered:
     images: tuple[Image.Image, ...]
     seeds: tuple[int, ...]
     recipe: dict[str, Any]
+    tiled: tuple[bool, ...]  # for want of memory decoded in tiles, which gives other bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ _MODULES: dict[PartName, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Compiled:
+    """The calls for which a U-Net is compiled: pictures of one size, in so many rows."""
+
+    size: tuple[int, int]  # width and height in pixels
+    rows: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Everything one job needs, loaded once: only the device thread calls the modules."""
 
@@ -60,7 +68,7 @@ class Model:
     dtype: torch.dtype
     revisions: dict[str, str]  # part name -> hub commit, or "sha256:…" of a folder's files
     karras: tuple[SchedulerName, ...] = ()  # those that space noise levels as Karras et al. for this model
-    compiled: tuple[int, int] | None = None  # width and height of the pictures for which the U-Net is compiled
+    compiled: Compiled | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from worker.breaker import Breaker
 from worker.checkpoints import Checkpoints
 from worker.compile import compile_unet
 from worker.diffusion.device import Device
+from worker.diffusion.faults import probe
 from worker.diffusion.slots import Width
 from worker.hardware import pick_device, pick_dtype, share_cores
 from worker.herald import Herald, News
@@ -70,7 +71,7 @@ class Workshop:
         the worker dies with it, it is known who is to be charged.
         """
         with self._claiming:  # or two seats would take a suspect each
-            if self.draining.is_set() or self.store_full:
+            if self.draining.is_set() or self.store_full or not self.device.is_alive():
                 return None
             claim = self._claim() if self.breaker.allows() else None
             if claim:
@@ -126,6 +127,14 @@ class Workshop:
         """Why no job is claimed; "" where nothing is in the way. For people of all owners: it names no job."""
         return self.breaker.reason or self.store_full
 
+    def abandon(self) -> None:
+        """Claim nothing more, and wait until no job is in hand."""
+        self.draining.set()
+        with self._claiming:
+            pass  # a claim that is under way would be in nobody's hand
+        while self.in_hand:
+            time.sleep(0.05)
+
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Hold]:
         """Keep the claim's lease alive during the block."""
@@ -147,6 +156,7 @@ class Workshop:
 
 def open_workshop(settings: Settings) -> Workshop:
     """Connections and a device thread; no models yet."""
+    device = pick_device(settings.device)
     width = pick_width(settings)
     seats = settings.seats or width.slots + max(2, width.slots // 2)
     batch_seats = max(1, seats - 1) if settings.batch_seats is None else min(settings.batch_seats, seats)
@@ -156,8 +166,8 @@ def open_workshop(settings: Settings) -> Workshop:
         settings=settings,
         engine=make_engine(settings.database_url.get_secret_value(), name="kiln-worker", pool_size=seats + 1),
         objects=Objects.from_settings(settings),
-        device=Device(width, has_jobs=lambda: bool(holds)),
-        device_name=str(pick_device(settings.device)),
+        device=Device(width, has_jobs=lambda: bool(holds), probe=partial(probe, device)),
+        device_name=str(device),
         seats=seats,
         batch_seats=threading.Semaphore(batch_seats),
         holds=holds,

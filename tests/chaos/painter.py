@@ -2,6 +2,7 @@
 
 Claim, heartbeat, device thread, engine, store and settle are the worker's own; only the weights are not there. Each
 U-Net call takes CHAOS_CALL_MS, waits while the file CHAOS_GATE is there, and adds a byte for each row to CHAOS_TALLY.
+A job "sticky" takes the file CHAOS_LOSS and breaks the device for this process.
 """
 
 import importlib
@@ -24,7 +25,7 @@ for late in ("celery.bin.celery", "celery.apps.worker", "celery.concurrency.thre
     importlib.import_module(late)  # here and not in each painter, where it would be half of a start
 
 SIDE = 16  # pixels of a picture, whatever was asked for
-HARMS = ("", "memory", "numbers", "black", "wedge", "crash")  # that a prompt can name
+HARMS = ("", "memory", "numbers", "black", "wedge", "crash", "sticky")  # that a prompt can name
 DARK = 1e9  # what the U-Net makes of a picture that is to become black
 
 
@@ -61,6 +62,7 @@ class Unet:
     config = SimpleNamespace(in_channels=4, cross_attention_dim=4)
 
     def __init__(self) -> None:
+        self._lost = False
         self._seconds = float(os.environ.get("CHAOS_CALL_MS", "2")) / 1000
         self._gate = Path(gate) if (gate := os.environ.get("CHAOS_GATE")) else None
         self._tally = Path(os.environ.get("CHAOS_TALLY", os.devnull)).open("ab", buffering=0)  # noqa: SIM115 - stays
@@ -70,15 +72,33 @@ class Unet:
     ) -> SimpleNamespace:
         while self._gate and self._gate.exists():
             time.sleep(0.01)
+        if self._lost:
+            raise _sticky()
         time.sleep(self._seconds)
         self._tally.write(b"." * len(sample))
         harms = encoder_hidden_states[:, 0, 0].long() - 1
         for harm in set(harms.tolist()):
             strike(HARMS[harm])
+            self._lost = HARMS[harm] == "sticky" and self._loses()
+        if self._lost:
+            raise _sticky()
         made = torch.sin(sample) / 2
         made[harms == HARMS.index("numbers")] = torch.nan
         made[harms == HARMS.index("black")] = DARK
         return SimpleNamespace(sample=made)
+
+    def _loses(self) -> bool:
+        """Whether the device fails for good, for there was a file CHAOS_LOSS. Then there is none any more."""
+        try:
+            Path(os.environ.get("CHAOS_LOSS", "")).unlink()
+        except OSError:
+            return False
+        return True
+
+
+def _sticky() -> Exception:
+    """What each call raises once a kernel of the process has read where it may not."""
+    return torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
 def strike(harm: str) -> None:

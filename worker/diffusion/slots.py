@@ -96,10 +96,12 @@ class Sitting:
     slots: list[Slot]
     work: Callable[[list[torch.Tensor]], Sequence[Any]]  # from latents to results
     key: Any  # sittings of the same work and key may share a call of it
+    fallback: Callable[[list[torch.Tensor]], Sequence[Any]] | None = None  # the same work with less memory
     results: "dict[Slot, Future[Any]]" = field(default_factory=dict)
     news: "SimpleQueue[int | BaseException]" = field(default_factory=SimpleQueue)
     failed: bool = False
     widths: set[Width] = field(default_factory=set)  # of the ticks so far
+    rows: set[int] = field(default_factory=set)  # of their U-Net calls
 
     @property
     def done(self) -> int:
@@ -191,8 +193,9 @@ def tick(chosen: Sequence[Slot], width: Width) -> None:
     weights = torch.cat([torch.stack(samples), torch.stack(outputs)], dim=1).to(known.device)
     latents = _weigh(known, weights)
     moved = torch.cat([latents[:, None], known[:, : SAMPLES - 1], known[:, SAMPLES:-1]], dim=1)
-    for slot, state, new in zip(chosen, states, moved.unbind(), strict=True):
-        slot.state = State(state.at + 1, new.clone())  # its own memory: a slot must not keep its whole company alive
+    pasts = [past.clone() for past in moved.unbind()]  # its own memory: a slot must not keep its company alive
+    for slot, state, new in zip(chosen, states, pasts, strict=True):
+        slot.state = State(state.at + 1, new)
 
 
 def _predict(chosen: Sequence[Slot], latents: torch.Tensor, rows: list[int], total: int) -> torch.Tensor:

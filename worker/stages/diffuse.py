@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 
 from common.errors import NumericalError, OutOfDeviceMemory
 from common.jobs.spec import JobSpec
 from worker.diffusion.conditioning import condition, is_cut
 from worker.diffusion.device import Device
-from worker.diffusion.sampling import decode
+from worker.diffusion.faults import is_out_of_memory
+from worker.diffusion.sampling import Decoded, decode, decode_tiled
 from worker.diffusion.schedules import Course, plot_course
-from worker.diffusion.slots import Slot, Width, begin, draw_noise, latents_shape
+from worker.diffusion.slots import Sitting, Slot, Width, begin, draw_noise, latents_shape
 from worker.ticket import Enhanced, Rendered
 from worker.weights import Model
 
@@ -39,20 +39,23 @@ class Holder(Protocol):
 def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder: Holder) -> Rendered:
     """Paint every picture of the job; picture i is the one that seed + i gives alone.
 
-    Raises NumericalError, OutOfDeviceMemory, and what ``holder`` raises.
+    Raises NumericalError, OutOfDeviceMemory, DeviceLost, and what ``holder`` raises.
     """
     seeds = tuple(spec.image_seed(index) for index in range(spec.num_images))
     course = plot_course(spec.scheduler, spec.num_inference_steps, spec.scheduler in model.karras)
-    with _naming_the_size(spec):
+    with _naming_the_size(spec), device.guard.reading():
         asked = _Asked(spec, texts.enhanced_prompt, course, holder)
         slots, cut, width = device.share(partial(_prepare, model, device), ("prepare", model.name), asked)
         recipe = _recipe(spec, texts, model, cut, width)
         holder.resume(slots, recipe)
-        with device.seat(slots, partial(decode, model), ("decode", model.name, spec.width, spec.height)) as sitting:
+        work, fallback = partial(decode, model), partial(decode_tiled, model)
+        with device.seat(slots, work, ("decode", model.name, spec.width, spec.height), fallback) as sitting:
             for done in sitting.progress():
                 holder.step(done)
-        images = tuple(_take_picture(sitting.results[slot]) for slot in slots)
-    return Rendered(images, seeds, recipe if sitting.widths <= {width} else recipe | FLOATING)
+        decoded = [_take_picture(sitting.results[slot]) for slot in slots]
+    tiled = tuple(picture.tiled for picture in decoded)
+    recipe |= _deviations(sitting, model, width) | ({"vae_tiling": True} if any(tiled) else {})
+    return Rendered(tuple(picture.image for picture in decoded), seeds, recipe, tiled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def _take_slot(job: _Asked, index: int, model: Model, context: torch.Tensor) -> 
     )
 
 
-def _take_picture(result: "Future[Image.Image | NumericalError]") -> Image.Image:
+def _take_picture(result: "Future[Decoded | NumericalError]") -> Decoded:
     picture = result.result()
     if isinstance(picture, NumericalError):
         raise picture
@@ -117,13 +120,24 @@ def _recipe(spec: JobSpec, texts: Enhanced, model: Model, cut: bool, width: Widt
         "engine_mode": "fast" if width.floats else "exact",
         "slot_width": width.slots,
         "karras_sigmas": spec.scheduler in model.karras,
-        "compiled": model.compiled == (spec.width, spec.height),
+        "compiled": model.compiled is not None and model.compiled.size == (spec.width, spec.height),
     }
+
+
+def _deviations(sitting: Sitting, model: Model, width: Width) -> dict[str, Any]:
+    """What the recipe must say otherwise, now that it is known how the pictures were painted."""
+    floated = not sitting.widths <= {width}
+    plain = model.compiled is not None and not sitting.rows <= model.compiled.rows
+    return (FLOATING if floated else {}) | ({"compiled": False} if plain else {})
 
 
 @contextmanager
 def _naming_the_size(spec: JobSpec) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfDeviceMemory(f"{spec.width} x {spec.height} pixels do not fit into the device's memory") from error
+    except Exception as error:
+        if not isinstance(error, OutOfDeviceMemory) and not is_out_of_memory(error):
+            raise
+    else:
+        return
+    raise OutOfDeviceMemory(f"{spec.width} x {spec.height} pixels do not fit into the device's memory")

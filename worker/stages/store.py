@@ -51,6 +51,8 @@ def _upload(
         "clip_score": scored.clip_scores[index],
         "final_clip_score": scored.final_scores[index],
     }
+    if any(rendered.tiled):
+        recipe["vae_tiling"] = rendered.tiled[index]
     data = encode(image, spec.output_format, recipe)
     small = thumbnail(image)
     key = object_key(job_id, attempt, index, spec.output_format)
