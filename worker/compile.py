@@ -2,16 +2,22 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import structlog
 import torch
 
 from common.errors import ModelNotLoadable
-from worker.diffusion.slots import Shape, Width, latents_shape
+from worker.diffusion.slots import Shape, Width, is_even, latents_shape
 from worker.weights import Compiled, Model
 
 log = structlog.get_logger()
 
+_ENOUGH: dict[str, Any] = {
+    "recompile_limit": 1 << 10,
+    "accumulated_recompile_limit": 1 << 14,
+    "fail_on_recompile_limit_hit": True,
+}
 RUNS = 3  # of each call before readiness: torch.compile records its CUDA graph in the second
 
 
@@ -27,15 +33,31 @@ def compile_unet(model: Model, width: Width, size: tuple[int, int]) -> Model:
     model.unet.to(memory_format=torch.channels_last)
     model.unet.compile(mode=mode, dynamic=False)
     try:
-        with torch.compiler.set_stance("default"):
-            for rows in width.calls * RUNS:
-                _call(model, latents_shape(model, *size), rows)
+        compiled = _compile_calls(model, width, latents_shape(model, *size))
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelNotLoadable(f"model {model.name!r}: KILN_COMPILE is set, and compiling failed: {reason}") from error
     torch.compiler.set_stance("eager_on_recompile")
-    log.info("model_compiled", model=model.name, rows=width.calls, seconds=round(time.monotonic() - began, 1))
-    return replace(model, compiled=Compiled(size, frozenset(width.calls)))
+    rows = sorted(compiled)
+    log.info("model_compiled", model=model.name, rows=rows, seconds=round(time.monotonic() - began, 1))
+    return replace(model, compiled=Compiled(size, frozenset(compiled)))
+
+
+def _compile_calls(model: Model, width: Width, shape: Shape) -> list[int]:
+    """Compile, and then see that each call is: torch goes on uncompiled, with a warning, where it has had enough."""
+    compiled: list[int] = []
+    for calls in (width.calls, Width(1, exact=True).calls):
+        if compiled and (width.slots == 1 or not width.exact or is_even(model, shape, compiled[-1])):
+            break  # else pictures of this size are painted one by one
+        # All at once: the limit is counted over all models, and would be 8
+        with torch.compiler.set_stance("default"), torch._dynamo.config.patch(_ENOUGH):
+            for rows in calls * RUNS:
+                _call(model, shape, rows)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            for rows in calls:
+                _call(model, shape, rows)
+        compiled += calls
+    return compiled
 
 
 def _call(model: Model, shape: Shape, rows: int) -> None:
