@@ -185,6 +185,7 @@ def _submit(
         submissions,
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
+        alive_seconds=kiln.settings.lease_seconds,
     )
     if receipt.due:
         _ring(kiln, [one.spec.model for one in submissions])

@@ -153,6 +153,7 @@ def _submit(kiln: Kiln, submission: Submission) -> tuple[Receipt, Job]:
         submission,
         max_queued=kiln.settings.max_queued,
         max_queued_per_owner=kiln.settings.max_queued_per_owner,
+        alive_seconds=kiln.settings.lease_seconds,
     )
     ring_for(kiln, submission, receipt)
     return receipt, _find(kiln, submission.owner, receipt.job_id)

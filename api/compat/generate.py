@@ -69,9 +69,10 @@ async def generate(
 
 
 def _open(kiln: Kiln, submission: Submission, digest: str, *, again: bool) -> Call:
-    limits = {
+    limits: dict[str, Any] = {
         "max_queued": kiln.settings.max_queued,
         "max_queued_per_owner": kiln.settings.max_queued_per_owner,
+        "alive_seconds": kiln.settings.lease_seconds,
     }
     if submission.idempotency_key:  # what a client names needs no guessing
         call = Call(submit_job(kiln.engine, submission, **limits), held_until=None)

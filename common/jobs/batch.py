@@ -18,8 +18,8 @@ from common.jobs.call import find_asked
 from common.jobs.due import PAUSED, Due, due, window_of
 from common.jobs.line import take_turns
 from common.jobs.replay import first_under_key
-from common.jobs.reuse import Twin, find_twins, insert_pictures
-from common.jobs.room import is_beyond, latest_event
+from common.jobs.reuse import ALIVE_SECONDS, Twin, find_twins, insert_pictures
+from common.jobs.room import count_reused, is_beyond, latest_event
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane, Status
 from common.jobs.submit import Submission
@@ -66,11 +66,18 @@ class BatchReceipt:
 
 
 def submit_batch(
-    engine: Engine, batch: NewBatch, submissions: Sequence[Submission], *, max_queued: int, max_queued_per_owner: int
+    engine: Engine,
+    batch: NewBatch,
+    submissions: Sequence[Submission],
+    *,
+    max_queued: int,
+    max_queued_per_owner: int,
+    alive_seconds: float = ALIVE_SECONDS,
 ) -> BatchReceipt:
     """Insert the batch and its jobs, in their order, and commit: all of them, or nothing.
 
-    Jobs that an equal one answers already are over at once.
+    Jobs that an equal one answers already are over at once: see submit_job(). An owner may have as many of them in a
+    minute as may wait.
 
     Raises IdempotencyMismatch where the key stands for another request, QueueFull where the jobs do not all fit
     under the limits, Unavailable where the database is down.
@@ -87,9 +94,10 @@ def submit_batch(
             assert first is not None  # noqa: S101 - only a key's row is in the way of an insert
             return BatchReceipt(first, replayed=True)
         wanted = {digest for one, digest in zip(submissions, digests, strict=True) if one.reuse}
-        twins = find_twins(connection, batch.owner, wanted)
+        twins = find_twins(connection, batch.owner, wanted, alive_seconds=alive_seconds)
         taken = [twins.get(digest) if one.reuse else None for one, digest in zip(submissions, digests, strict=True)]
         _check_room(connection, batch.owner, taken.count(None), max_queued, max_queued_per_owner)
+        _check_reused(connection, batch.owner, len(taken) - taken.count(None), max_queued_per_owner)
         _copy_jobs(connection, batch_id, batch.lane, batch.deadline, when, submissions, digests, taken)
     return BatchReceipt(batch_id, replayed=False, due=not when.later)
 
@@ -109,6 +117,8 @@ def retry_failed(
         if batch.canceled_at is not None:
             raise Conflict("the batch was canceled")
         again = _to_retry(connection, batch_id)
+        if not again:  # and so it is told and pruned already, or will be
+            return []
         _check_room(connection, owner, len(again), max_queued, max_queued_per_owner)
         deadline = batch.deadline if batch.deadline and batch.deadline > datetime.now(UTC) else None
         when = due(connection, window_of(batch))
@@ -155,6 +165,15 @@ def _check_room(connection: Connection, owner: str, count: int, most: int, most_
     for whose, limit, of in (("the queue", most, None), ("your share of the queue", most_of_owner, owner)):
         if count > limit or is_beyond(connection, limit - count, event, of):
             raise QueueFull(f"{whose} has no room for {count} jobs: {limit} may wait in all")
+
+
+def _check_reused(connection: Connection, owner: str, count: int, most: int) -> None:
+    """Raise QueueFull where the owner has taken over the pictures of more than ``most`` jobs in a minute.
+
+    They take no place in the queue, but rows: without a limit, a request would make a hundred thousand of them.
+    """
+    if count and count_reused(connection, owner, most) + count > most:
+        raise QueueFull(f"{count} of these jobs are answered already; you may have {most} such jobs in a minute")
 
 
 def _copy_jobs(

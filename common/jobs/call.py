@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from common.db import transaction
+from common.jobs.reuse import ALIVE_SECONDS
 from common.jobs.submit import Receipt, Submission, insert_job
 from common.jobs.tables import batches, calls
 
@@ -35,6 +36,7 @@ def open_call(
     hold_seconds: float,
     max_queued: int,
     max_queued_per_owner: int,
+    alive_seconds: float = ALIVE_SECONDS,
 ) -> Call:
     """The job of a new call; or, ``again``, of one whose request had the same ``digest`` and was not answered.
 
@@ -46,7 +48,13 @@ def open_call(
         _lock(connection, submission.owner, digest)
         if again and (call := _join(connection, submission.owner, digest, hold)):
             return call
-        receipt = insert_job(connection, submission, max_queued=max_queued, max_queued_per_owner=max_queued_per_owner)
+        receipt = insert_job(
+            connection,
+            submission,
+            max_queued=max_queued,
+            max_queued_per_owner=max_queued_per_owner,
+            alive_seconds=alive_seconds,
+        )
         values = {"job_id": receipt.job_id, "owner": submission.owner, "digest": digest}
         opened = insert(calls).values(held_until=func.clock_timestamp() + hold, **values).returning(calls.c.held_until)
         call = Call(receipt, connection.execute(opened).scalar_one())

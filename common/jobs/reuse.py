@@ -7,7 +7,8 @@ workers say what they would paint with.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Self
 from uuid import UUID
 
@@ -17,7 +18,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from common.ids import new_id
 from common.jobs.state import Status
 from common.jobs.tables import images, jobs, workers
+from common.jobs.workers import alive
 
+ALIVE_SECONDS = 60.0  # the lease that Kiln has unless it is told otherwise
+_SLICE = 5000  # digests of one look
 _is_succeeded = jobs.c.status == literal_column("'succeeded'")
 _COPIED = [column.name for column in images.c if column.name not in ("job_id", "id")]
 
@@ -47,16 +51,33 @@ class Twin:
         )
 
 
-def find_twins(connection: Connection, owner: str, digests: Collection[str]) -> dict[str, Twin]:
+def find_twins(
+    connection: Connection, owner: str, digests: Collection[str], *, alive_seconds: float = ALIVE_SECONDS
+) -> dict[str, Twin]:
     """By spec digest, the newest succeeded job of the owner, where it has all its pictures and they would be the same
-    today. Their rows stay as they are until the transaction ends."""
-    wanted = func.unnest(bindparam("digests", list(digests), ARRAY(Text)))
+    today: by a worker that gave a sign of life within ``alive_seconds``. Their rows stay as they are until the
+    transaction ends; what somebody is removing at this moment is left out."""
+    left, found = iter(digests), dict[str, Twin]()
+    while some := list(islice(left, _SLICE)):
+        found |= _find(connection, owner, some, timedelta(seconds=alive_seconds))
+    return found
+
+
+def insert_pictures(connection: Connection, twins: Mapping[UUID, Twin]) -> None:
+    """Give each of these jobs the pictures of its twin."""
+    rows = [{**picture, "job_id": job, "id": new_id()} for job, twin in twins.items() for picture in twin.pictures]
+    if rows:
+        connection.execute(insert(images), rows)
+
+
+def _find(connection: Connection, owner: str, digests: list[str], silence: timedelta) -> dict[str, Twin]:
+    wanted = func.unnest(bindparam("digests", digests, ARRAY(Text)))
     asked = wanted.table_valued("digest", name="asked").render_derived()
     paints_alike = jobs.c.recipe.contains(workers.c.recipes.op("->")(jobs.c.model))
     newest = (
         select(jobs.c.id)
         .where(jobs.c.owner == owner, jobs.c.spec_digest == asked.c.digest, _is_succeeded)
-        .where(select(workers.c.id).where(paints_alike).exists())
+        .where(select(workers.c.id).where(paints_alike, alive(silence)).exists())
         .order_by(jobs.c.id.desc())
         .limit(1)
         .lateral()
@@ -66,20 +87,13 @@ def find_twins(connection: Connection, owner: str, digests: Collection[str]) -> 
         .join(images)
         .where(jobs.c.id.in_(select(newest.c.id).select_from(asked.join(newest, true()))))
         .order_by(images.c.index)
-        .with_for_update(read=True, of=images)
+        .with_for_update(read=True, of=images, skip_locked=True)
     )
     at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     found: dict[UUID, list[Row[Any]]] = {}
     for row in connection.execute(statement):
         found.setdefault(row.job_id, []).append(row)
     return {rows[0].spec_digest: Twin.from_rows(rows, at) for rows in found.values() if _is_whole(rows)}
-
-
-def insert_pictures(connection: Connection, twins: Mapping[UUID, Twin]) -> None:
-    """Give each of these jobs the pictures of its twin."""
-    rows = [{**picture, "job_id": job, "id": new_id()} for job, twin in twins.items() for picture in twin.pictures]
-    if rows:
-        connection.execute(insert(images), rows)
 
 
 def _is_whole(rows: list[Row[Any]]) -> bool:

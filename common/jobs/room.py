@@ -4,10 +4,12 @@ A count is remembered with the number of the latest event. Every job that begins
 can wait now than were counted then and events were written since. Only where that reaches the limit is counted anew.
 """
 
+from datetime import timedelta
+
 from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from common.jobs.tables import is_queued, jobs
+from common.jobs.tables import INSTANT, is_queued, jobs
 
 # Also of what is not committed yet: the next one has a higher number
 latest_event: ColumnElement[int] = literal_column(
@@ -30,6 +32,16 @@ def is_beyond(connection: Connection, limit: int, event: int, owner: str | None 
         return True
     counts[owner] = count, event
     return False
+
+
+def count_reused(connection: Connection, owner: str, most: int) -> int:
+    """How many jobs of the owner took over the pictures of an equal one within the last minute; counted up to ``most``.
+
+    By when they ended, which is when they came: so no more is looked at than ended in that minute.
+    """
+    recent = (jobs.c.finished_at > INSTANT - timedelta(minutes=1)) & jobs.c.reused_from.is_not(None)
+    reused = select(jobs.c.id).where(recent, jobs.c.owner == owner).limit(most)
+    return connection.execute(select(func.count()).select_from(reused.subquery())).scalar_one()
 
 
 def _count(connection: Connection, owner: str | None, most: int) -> int:

@@ -15,7 +15,7 @@ from common.fault import fault
 from common.ids import new_id
 from common.jobs.line import next_turn
 from common.jobs.replay import first_under_key
-from common.jobs.reuse import Twin, find_twins, insert_pictures
+from common.jobs.reuse import ALIVE_SECONDS, Twin, find_twins, insert_pictures
 from common.jobs.room import is_beyond, latest_event
 from common.jobs.spec import JobSpec
 from common.jobs.state import Lane
@@ -52,24 +52,42 @@ class Receipt:
 
 
 def submit_job(
-    engine: Engine, submission: Submission, *, max_queued: int, max_queued_per_owner: int | None = None
+    engine: Engine,
+    submission: Submission,
+    *,
+    max_queued: int,
+    max_queued_per_owner: int | None = None,
+    alive_seconds: float = ALIVE_SECONDS,
 ) -> Receipt:
-    """Insert the job and commit: as one that waits, or with the pictures of an equal one.
+    """Insert the job and commit: as one that waits, or with the pictures of an equal one that a live worker would
+    paint alike, one that gave a sign of life within ``alive_seconds``.
 
     Raises IdempotencyMismatch where the key stands for another request, QueueFull at ``max_queued`` queued jobs
     or ``max_queued_per_owner`` of this owner (None: no limit of its own), Unavailable where the database is down.
     Nothing is stored then. Jobs submitted at the same moment do not see each other, and may pass a limit together.
     """
     with transaction(engine) as connection:
-        return insert_job(connection, submission, max_queued=max_queued, max_queued_per_owner=max_queued_per_owner)
+        return insert_job(
+            connection,
+            submission,
+            max_queued=max_queued,
+            max_queued_per_owner=max_queued_per_owner,
+            alive_seconds=alive_seconds,
+        )
 
 
 def insert_job(
-    connection: Connection, submission: Submission, *, max_queued: int, max_queued_per_owner: int | None
+    connection: Connection,
+    submission: Submission,
+    *,
+    max_queued: int,
+    max_queued_per_owner: int | None,
+    alive_seconds: float = ALIVE_SECONDS,
 ) -> Receipt:
     """submit_job() as a part of the caller's transaction."""
     digest = submission.spec.digest()
-    twin = find_twins(connection, submission.owner, [digest]).get(digest) if submission.reuse else None
+    wanted = [digest] if submission.reuse else []
+    twin = find_twins(connection, submission.owner, wanted, alive_seconds=alive_seconds).get(digest)
     inserted = _insert(connection, submission, twin)
     if inserted is None:
         key, sent = submission.idempotency_key, submission.fingerprint

@@ -1,6 +1,7 @@
 """The outbox of webhooks: every end of a job writes one delivery, whoever ends it; each is claimed and settled."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -189,6 +190,35 @@ def test_a_batch_that_is_retried_is_told_anew(engine: Engine) -> None:
     finish(engine)
     assert tell_completed(engine) == 1
     assert [one.data["counts"] for one in told(engine)] == [{"failed": 1, "succeeded": 1}, {"failed": 1}]
+
+
+def test_a_batch_in_which_nothing_is_there_to_retry_is_not_told_again(engine: Engine) -> None:
+    batch = put(engine, count=1)
+    finish(engine)
+    assert tell_completed(engine) == 1
+    for _ in range(3):
+        assert retry_failed(engine, "ann", batch, max_queued=9, max_queued_per_owner=9) == []
+        assert tell_completed(engine) == 0
+
+
+def test_of_two_that_tell_at_once_one_tells(engine: Engine) -> None:
+    for _ in range(5):
+        put(engine, count=1)
+        finish(engine)
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(lambda _: tell_completed(engine), range(4))) == 5
+    assert len(told(engine)) == 5
+
+
+def test_receivers_that_say_together_that_they_are_gone_do_not_wait_for_each_other(engine: Engine) -> None:
+    for _ in range(12):
+        submit(engine, webhook=hook())
+        finish(engine)
+    attempts = [due(engine) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        settled = threads.map(lambda one: settle_delivery(engine, one, status_code=410, error=None), attempts)
+        assert DeliveryStatus.DISABLED in settled  # who comes later finds its own given up already
+    assert {one.status for one in list_deliveries(engine, "ann", limit=20)[0]} == {DeliveryStatus.DISABLED}
 
 
 def test_a_canceled_batch_is_told_as_canceled_and_one_that_keeps_its_best_once_they_are_chosen(engine: Engine) -> None:

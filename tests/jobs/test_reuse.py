@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
-from common.db import transaction
+from common.db import make_engine, transaction
 from common.errors import QueueFull
-from common.jobs import lease
+from common.jobs import best, lease
 from common.jobs.batch import NewBatch, retry_failed, submit_batch
 from common.jobs.best import drop_rest
 from common.jobs.garbage import find_garbage
@@ -148,6 +148,31 @@ def test_of_a_batch_what_is_there_is_over_and_the_rest_waits(engine: Engine) -> 
     assert retry_failed(engine, "ann", made.batch_id, max_queued=10, max_queued_per_owner=10) == []
 
 
+def test_a_worker_that_is_silent_says_no_more_what_would_be_painted(engine: Engine) -> None:
+    paint(engine)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE workers SET seen_at = clock_timestamp() - interval '70 s'"))
+    assert not submit_job(engine, submission(), max_queued=10).reused
+    assert submit_job(engine, submission(), max_queued=10, alive_seconds=100).reused
+
+
+def test_jobs_that_are_answered_already_have_a_limit_too(engine: Engine) -> None:
+    """Of rows: they pass every limit of what may wait."""
+    painter = paint(engine)
+    batch, limits = NewBatch("ann", "n", "f"), {"max_queued": 5, "max_queued_per_owner": 5}
+    with pytest.raises(QueueFull, match="6 of these jobs are answered already; you may have 5 such jobs in a minute"):
+        submit_batch(engine, batch, [submission()] * 6, **limits)
+    submit_batch(engine, batch, [submission()] * 3, **limits)
+    with pytest.raises(QueueFull):
+        submit_batch(engine, batch, [submission()] * 3, **limits)
+    assert len(list_jobs(engine, "ann", limit=10)[0]) == 4
+    with transaction(engine) as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("UPDATE jobs SET finished_at = finished_at - interval '1 min'"))
+    submit_batch(engine, batch, [submission()] * 3, **limits)
+    assert read(engine, painter).status == "succeeded"
+
+
 def test_objects_go_with_the_last_job_that_names_them(engine: Engine) -> None:
     painter = paint(engine)
     heirs = [submit(engine), submit(engine)]
@@ -170,6 +195,48 @@ def test_the_best_of_a_batch_are_chosen_among_reused_ones_too(engine: Engine) ->
     jobs = list_jobs(engine, "ann", batch_id=made.batch_id, limit=10)[0]
     assert sorted(len([image for image in job.images if image.key]) for job in jobs) == [0, 1]
     assert all(read(engine, painter).images[0].key for painter in painters)
+
+
+def paint_batch(engine: Engine, scores: list[float], **changes: Any) -> UUID:
+    """A batch that is over, whose jobs differ by their seed and have these scores."""
+    asked = [submission(seed=seed, reuse=False) for seed in range(len(scores))]
+    made = submit_batch(engine, NewBatch("ann", "n", "f", **changes), asked, max_queued=99, max_queued_per_owner=99)
+    for score in scores:
+        claim = claimed(engine)
+        picture = replace(PICTURE, clip_score=score, key=key(claim.job_id), thumbnail_key=f"{claim.job_id}")
+        lease.succeed(engine, claim, [picture], recipe=RECIPE, timings={})
+    return made.batch_id
+
+
+def test_the_best_of_a_large_batch_are_kept_some_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best, "_LOT", 2)
+    batch = paint_batch(engine, [21.0, 29.0, 23.0, 24.0, 28.0, 22.0], keep_best=2)
+    assert [len(keys) if keys is not None else None for keys in (drop_rest(engine) for _ in range(4))] == [
+        4,
+        4,
+        0,
+        None,
+    ]
+    jobs = list_jobs(engine, "ann", batch_id=batch, limit=10)[0]
+    assert sorted(image.clip_score for job in jobs for image in job.images if image.key) == [28.0, 29.0]
+
+
+def test_a_batch_whose_jobs_are_retried_while_it_is_found_is_not_pruned(engine: Engine, database_url: str) -> None:
+    """Else its new pictures would never be ranked."""
+    other = make_engine(database_url, name="kiln-test")
+    batch = paint_batch(engine, [21.0, 29.0], keep_best=1)
+    with transaction(engine) as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("UPDATE jobs SET status = 'expired' WHERE spec->>'seed' = '0'"))
+
+    def retry(_: object, __: object, statement: str, *___: Any) -> None:
+        if "SKIP LOCKED" in statement:
+            assert retry_failed(other, "ann", batch, max_queued=9, max_queued_per_owner=9) == ["demo"]
+
+    event.listen(engine, "before_cursor_execute", retry)
+    assert drop_rest(engine) is None
+    event.remove(engine, "before_cursor_execute", retry)
+    other.dispose()
 
 
 def test_what_keep_best_dropped_is_painted_again(engine: Engine) -> None:
