@@ -28,12 +28,13 @@ from api.request_body import spooled
 from api.route import media_type
 from api.turns import LARGE_BYTES, LARGE_JOBS
 from api.views import show_batch
-from common.errors import InvalidRequest
+from common.errors import InvalidRequest, NotFound
 from common.ids import parse_id, show_id
 from common.jobs import steer
 from common.jobs.batch import BatchReceipt, submit_batch
 from common.jobs.batch import retry_failed as retry_failed_jobs
 from common.jobs.replay import find_batch
+from common.jobs.retention import delete_batch
 from common.jobs.tally import Batch, list_batches
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=LongReceiptRoute)
@@ -143,6 +144,14 @@ def retry_failed(batch_id: str, request: Request, kiln: KilnDep, owner: Submitte
     )
     _ring(kiln, models)
     return _show(request, kiln, owner, key)
+
+
+@router.delete("/{batch_id}", status_code=204)
+def delete(batch_id: str, kiln: KilnDep, owner: Submitter) -> None:
+    """Delete a batch that is over, with its jobs; their pictures go soon after that."""
+    key = parse_id("batch", batch_id)
+    if not delete_batch(kiln.engine, owner, key):
+        raise NotFound(f"there is no batch {show_id('batch', key)}")
 
 
 async def _read(

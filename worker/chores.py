@@ -5,7 +5,9 @@ A thread of the sweeper's, for it may take minutes, and sweeps must not wait. Tw
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import Engine
@@ -14,7 +16,7 @@ from common.errors import StorageError, Unavailable
 from common.jobs.best import drop_rest
 from common.jobs.files import forget_files
 from common.jobs.garbage import find_garbage, settled_before
-from common.jobs.retention import forget_finished
+from common.jobs.retention import clear_away, forget_batches, forget_finished
 from common.objects import Objects
 from common.settings import Settings
 
@@ -30,6 +32,7 @@ def do_chores(settings: Settings, engine: Engine, objects: Objects, stop: thread
     while not stop.is_set():
         try:
             keep_best(engine, objects)
+            remove(objects, partial(clear_away, engine))
             if time.monotonic() >= due:
                 _do_hourly(settings, engine, objects)
                 due = time.monotonic() + HOUR
@@ -60,13 +63,20 @@ def retain(engine: Engine, objects: Objects, days: float) -> int:
 
     Rows first, so that no row ever names an object that is gone.
     """
+    while batches := forget_batches(engine, days=days):
+        log.info("retention: batches deleted", batches=batches)
+    return remove(objects, partial(clear_away, engine)) + remove(objects, partial(forget_finished, engine, days=days))
+
+
+def remove(objects: Objects, some: Callable[[], tuple[int, list[str]]]) -> int:
+    """Delete what ``some`` gives until there is no more, rows first; returns how many jobs. Raises Unavailable."""
     total = 0
     while True:
-        count, keys = forget_finished(engine, days=days)
+        count, keys = some()
         if not count:
             return total
         total += count
-        log.info("retention: jobs deleted", jobs=count)
+        log.info("jobs deleted", jobs=count)
         try:
             objects.delete(keys)
         except StorageError:

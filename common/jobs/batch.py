@@ -110,7 +110,7 @@ def retry_failed(
     Raises Conflict for a canceled batch, QueueFull. Nothing happens where the owner has no such batch.
     """
     with transaction(engine) as connection:
-        mine = (batches.c.id == batch_id) & (batches.c.owner == owner)
+        mine = (batches.c.id == batch_id) & (batches.c.owner == owner) & batches.c.deleted_at.is_(None)
         batch = connection.execute(select(batches).where(mine).with_for_update()).one_or_none()
         if batch is None:
             return []

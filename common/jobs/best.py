@@ -34,7 +34,12 @@ def drop_rest(engine: Engine) -> list[str] | None:
     names any more: the caller removes them.
     """
     live = select(jobs.c.id).where(jobs.c.batch_id == batches.c.id, is_queued | is_running)
-    ripe = batches.c.keep_best.is_not(None) & batches.c.pruned_at.is_(None) & ~live.exists()
+    ripe = (
+        batches.c.keep_best.is_not(None)
+        & batches.c.pruned_at.is_(None)
+        & ~live.exists()
+        & batches.c.deleted_at.is_(None)
+    )
     with reading(engine) as connection:
         found = connection.execute(select(batches.c.id).where(ripe).limit(_BATCHES)).scalars().all()
     for batch_id in found:

@@ -80,7 +80,7 @@ def find_asked(connection: Connection, owner: str, fingerprint: str, again: bool
     _lock(connection, owner, fingerprint)
     if not again:
         return None
-    same = (batches.c.owner == owner) & (batches.c.fingerprint == fingerprint)
+    same = (batches.c.owner == owner) & (batches.c.fingerprint == fingerprint) & batches.c.deleted_at.is_(None)
     recent = batches.c.created_at > func.clock_timestamp() - PATIENCE
     newest = select(batches.c.id).where(same, recent).order_by(batches.c.id.desc()).limit(1)
     return connection.execute(newest).scalar_one_or_none()

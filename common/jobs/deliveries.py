@@ -136,6 +136,7 @@ def tell_completed(engine: Engine, limit: int = 100) -> int:
     live = select(jobs.c.id).where(jobs.c.batch_id == batches.c.id, is_queued | is_running).exists()
     # Written out, as in the index
     wants = literal_column("batches.webhook -> 'events' ? 'completed'", Boolean) & batches.c.told_at.is_(None)
+    wants &= batches.c.deleted_at.is_(None)
     chosen = batches.c.keep_best.is_(None) | batches.c.pruned_at.is_not(None)
     with reading(engine) as connection:
         over = connection.execute(select(batches.c.id).where(wants, chosen, ~live).limit(limit)).scalars().all()

@@ -43,6 +43,7 @@ deliveries = Table(
     CheckConstraint("(status = 'pending') = (next_attempt_at IS NOT NULL)", name="deliveries_pending_has_next_attempt"),
 )
 Index("deliveries_owner", deliveries.c.owner, deliveries.c.id)
+Index("deliveries_batch", deliveries.c.batch_id, postgresql_where=text("batch_id IS NOT NULL"))
 Index("deliveries_due", deliveries.c.next_attempt_at, postgresql_where=text("status = 'pending'"))
 Index("deliveries_disabled", deliveries.c.url, postgresql_using="hash", postgresql_where=text("status = 'disabled'"))
 

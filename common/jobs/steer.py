@@ -67,6 +67,7 @@ def _steer(engine: Engine, owner: str, batch_id: UUID, **values: ColumnElement[A
     Nothing happens where the owner has no such batch, or it was canceled.
     """
     mine = (batches.c.id == batch_id) & (batches.c.owner == owner) & batches.c.canceled_at.is_(None)
+    mine &= batches.c.deleted_at.is_(None)
     with transaction(engine) as connection:
         if not connection.execute(update(batches).where(mine).values(steering=True, **values)).rowcount:
             return []

@@ -135,13 +135,13 @@ batches = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_clock),
     Column("paused_at", DateTime(timezone=True)),
     Column("canceled_at", DateTime(timezone=True)),
-    # whether jobs of it have yet to be told of its latest pause, resumption or cancel
-    Column("steering", Boolean, nullable=False, server_default=text("false")),
+    Column("steering", Boolean, nullable=False, server_default=text("false")),  # some jobs know of none of this yet
     # of pictures that were asked for alike but for the seed, so many keep their objects, and when that was seen to
     Column("keep_best", Integer),
     Column("pruned_at", DateTime(timezone=True)),
     Column("webhook", JSONB(none_as_null=True)),
     Column("told_at", DateTime(timezone=True)),  # when its receiver's message that all jobs are over was written
+    Column("deleted_at", DateTime(timezone=True)),  # its jobs, and then its row, are on their way out
     Column("input_file_id", Uuid),  # of OpenAI's clients; the file may be gone
     UniqueConstraint("owner", "idempotency_key", name="batches_idempotency"),
     CheckConstraint("lane IN ('interactive', 'batch')", name="batches_lane_known"),
@@ -149,6 +149,7 @@ batches = Table(
 Index("batches_best", batches.c.id, postgresql_where=text("keep_best IS NOT NULL AND pruned_at IS NULL"))
 Index("batches_untold", batches.c.id, postgresql_where=text("webhook -> 'events' ? 'completed' AND told_at IS NULL"))
 Index("batches_owner", batches.c.owner, batches.c.id)
+Index("batches_deleted", batches.c.id, postgresql_where=text("deleted_at IS NOT NULL"))
 Index("batches_steering", batches.c.id, postgresql_where=text("steering"))
 Index("batches_closing", batches.c.closes_at, postgresql_where=text("closes_at IS NOT NULL"))
 
@@ -162,8 +163,7 @@ images = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("clip_score", Double, nullable=False),
-    # what keep_best dropped keeps its row and score, and has no object
-    Column("kept", Boolean, nullable=False),
+    Column("kept", Boolean, nullable=False),  # what keep_best dropped keeps its row and score, and has no object
     Column("key", Text),
     Column("thumbnail_key", Text),
     Column("content_type", Text),

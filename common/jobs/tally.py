@@ -101,6 +101,7 @@ def _select_batches(
 ) -> tuple[list[Batch], bool]:
     """Three statements, however many batches."""
     with reading(engine) as connection:
+        wanted &= batches.c.deleted_at.is_(None)
         rows = connection.execute(select(batches).where(wanted).order_by(batches.c.id.desc()).limit(limit + 1)).all()
         counted: dict[UUID, list[Row[Any]]] = {row.id: [] for row in rows[:limit]}
         for one in connection.execute(_COUNT.where(jobs.c.batch_id.in_(counted))):

@@ -353,6 +353,19 @@ def test_cancel_ends_what_waits_and_asks_what_runs(api: Api) -> None:
     assert api.post(f"/v1/batches/{batch['id']}/retry-failed").status_code == 409
 
 
+def test_a_batch_that_is_over_can_be_deleted_and_its_like_made_again(api: Api) -> None:
+    key = {"Idempotency-Key": "k"}
+    batch = api.post("/v1/batches", json=APPLES, headers=key).json()
+    place = f"/v1/batches/{batch['id']}"
+    assert api.request("DELETE", place).status_code == 409
+    api.post(f"{place}/cancel")
+    assert [api.request("DELETE", place).status_code for _ in range(2)] == [204, 404]
+    assert api.get(place).status_code == 404
+    assert api.get("/v1/batches").json()["data"] == []
+    again = api.post("/v1/batches", json=APPLES, headers=key)
+    assert (again.status_code, again.json()["id"] != batch["id"]) == (202, True)
+
+
 def test_what_failed_is_tried_again_once_in_the_same_batch(api: Api) -> None:
     batch = api.post("/v1/batches", json=APPLES | {"deadline": "2099-01-01T00:00:00Z"}).json()
     failed = claimed(api.engine)
