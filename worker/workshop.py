@@ -164,7 +164,7 @@ def open_workshop(settings: Settings) -> Workshop:
     return Workshop(
         id=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}",
         settings=settings,
-        engine=make_engine(settings.database_url.get_secret_value(), name="kiln-worker", pool_size=seats + 1),
+        engine=make_engine(settings.database_url.get_secret_value(), name="kiln-worker", pool_size=seats // 2 + 2),
         objects=Objects.from_settings(settings),
         device=Device(width, has_jobs=lambda: bool(holds), probe=partial(probe, device)),
         device_name=str(device),
