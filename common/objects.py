@@ -10,6 +10,7 @@ import boto3
 from botocore.client import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from prometheus_client import Counter
 
 from common.errors import NotFound, StorageError
@@ -19,7 +20,7 @@ from common.skew import SIGNATURE, ServerClock
 UPLOADED = Counter("kiln_upload_bytes", "Bytes that this process put into the object store")
 
 _CHUNK = 1 << 16
-_NO_OBJECT = ("404", "NoSuchKey", "NotFound")
+_NO_OBJECT = "NoSuchKey"  # a bare 404 may be a proxy's, before a store that is away
 _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
 
 
@@ -111,19 +112,19 @@ class Objects:
     def keys(self, prefix: str) -> list[str]:
         """The keys that begin with ``prefix``, in order; the first thousand of them. Raises StorageError."""
         try:
-            found = self._impatient.list_objects_v2(Bucket=self._bucket, Prefix=prefix).get("Contents", [])
-        except (BotoCoreError, ClientError) as error:
+            page = self._impatient.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             _translate(error, prefix)
-        return sorted(entry["Key"] for entry in found)
+        return sorted(entry["Key"] for entry in _listed(page, prefix))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Every object whose key begins with ``prefix``, a thousand a request. Raises StorageError."""
         pages = self._store.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         try:
             for page in pages:
-                for one in page.get("Contents", []):
+                for one in _listed(page, prefix):
                     yield Entry(one["Key"], one["LastModified"], one["Size"])
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             _translate(error, prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -189,13 +190,21 @@ def _chunks(body: Any, key: str) -> Iterator[bytes]:
         body.close()
 
 
-def _code(error: BotoCoreError | ClientError) -> str:
+def _listed(page: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
+    """A page's objects. What names no bucket is no listing, and not an empty one."""
+    if not page.get("Name"):
+        raise StorageError(f"the object store failed at {prefix}: no listing came")
+    found: list[dict[str, Any]] = page.get("Contents", [])
+    return found
+
+
+def _code(error: Exception) -> str:
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__
 
 
-def _translate(error: BotoCoreError | ClientError, name: str) -> NoReturn:
+def _translate(error: Exception, name: str) -> NoReturn:
     """A missing bucket is a StorageError: it may be made at any time, and a painted job is worth another try."""
     code = _code(error)
-    if code in _NO_OBJECT:
+    if code == _NO_OBJECT:
         raise NotFound(f"there is no object {name}") from error
     raise StorageError(f"the object store failed at {name}: {code}") from error

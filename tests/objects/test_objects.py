@@ -41,6 +41,27 @@ def test_what_was_put_is_opened_in_chunks_and_replaced_whole(objects: Objects, s
     assert len(chunks) > 1 or size < 300_000
 
 
+@pytest.mark.parametrize("body", [b"", b"<html><body>404</body></html>", b"not <xml"], ids=["empty", "html", "text"])
+def test_a_404_of_whoever_stands_before_a_store_that_is_away_says_nothing_of_the_object(
+    services: Services, body: bytes
+) -> None:
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with (
+        answering_server(answer) as url,
+        pytest.raises(StorageError),
+    ):
+        make_objects(services, bucket="objects-test", endpoint_url=url).open("key")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html></html>", b"not <xml"], ids=["empty", "html", "text"])
+def test_what_is_no_listing_is_not_an_empty_one(services: Services, body: bytes) -> None:
+    """Or a checkpoint that is there would be taken for none."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    for ask in (lambda store: list(store.entries("a/")), lambda store: store.keys("a/")):
+        with answering_server(answer) as url, pytest.raises(StorageError):
+            ask(make_objects(services, bucket="objects-test", endpoint_url=url))
+
+
 def test_many_threads_use_one_store(objects: Objects) -> None:
     def round_trip(number: int) -> bool:
         objects.put(f"threads/{number}", b"%d" % number * 1000, "text/plain")
