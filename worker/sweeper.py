@@ -6,6 +6,8 @@ nobody waits for is done beside it: see chores.py; and webhooks are delivered: d
 
 import signal
 import threading
+import time
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -51,17 +53,46 @@ def main() -> None:
     )
     courier.start()
     log.info("sweeper ready")
+    absence = Absence(settings.lease_seconds)
     while not stop.wait(settings.sweep_seconds):
         try:
-            sweep(settings, engine, doorbell)
+            sweep(settings, engine, doorbell, judging=absence.is_over())
+            absence.note_round()
         except Unavailable:
             log.warning("not swept: the database does not answer")
     courier.join(timeout=2 * GRACE_SECONDS)
 
 
-def sweep(settings: Settings, engine: Engine, doorbell: Doorbell) -> None:
-    """One round, unless another sweeper is at it: a part that fails costs the others nothing. Raises Unavailable."""
+@dataclass(slots=True)
+class Absence:
+    """Whether leases may be judged. For a lease after a time without a round of this sweeper they tell nothing of their
+    workers: those may have been cut off from the database as it was, or suspended with this machine.
+
+    By the wall's clock, which goes on while a machine is suspended.
+    """
+
+    lease_seconds: float
+    round_at: float = field(default_factory=time.time)
+    judge_from: float = 0.0
+
+    def is_over(self) -> bool:
+        now = time.time()
+        if now - self.round_at > self.lease_seconds:
+            self.judge_from = now + self.lease_seconds
+        return now >= self.judge_from
+
+    def note_round(self) -> None:
+        self.round_at = time.time()
+
+
+def sweep(settings: Settings, engine: Engine, doorbell: Doorbell, *, judging: bool = True) -> None:
+    """One round, unless another sweeper is at it: a part that fails costs the others nothing. Raises Unavailable.
+
+    Not ``judging``, it takes no lease for dead.
+    """
     parts = round_parts(engine, lease_seconds=settings.lease_seconds, max_failures=settings.max_failures)
+    if not judging:
+        del parts["returned"]
     parts |= {f"rung {model}": partial(ring_for_waiting, engine, doorbell, model) for model in settings.registry}
     parts["steered"] = partial(steer_on, engine)
     done: dict[str, int] = {}

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from common.db import make_engine, reading, transaction
 from common.errors import Unavailable
+from common.jobs.read import list_jobs
 from common.jobs.submit import unheard
 from common.jobs.sweep import line_up_due, only_sweeper, return_expired, round_parts, take_unpublished
 from common.jobs.workers import list_workers, record_worker, remove_worker
@@ -16,8 +17,8 @@ from common.local.services import Services
 from common.queue import Doorbell
 from common.settings import Settings
 from tests.jobs.make import claimed, let_deadlines_pass, let_leases_run_out, submit
-from tests.processes import wait_for
-from worker.sweeper import sweep
+from tests.processes import changed, wait_for
+from worker.sweeper import Absence, sweep
 
 
 def test_two_sweepers_do_not_sweep_at_once(engine: Engine) -> None:
@@ -144,3 +145,28 @@ def test_a_worker_that_stands_still_in_a_transaction_gives_its_job_up_all_the_sa
         assert return_expired(engine, lease_seconds=0, max_failures=4) == 0
         wait_for("return", lambda: return_expired(engine, lease_seconds=0, max_failures=4) == 1, seconds=20)
         stopped.invalidate()  # its server has ended it
+
+
+def test_a_sweeper_that_was_away_itself_takes_no_lease_for_dead_until_it_may_have_been_extended() -> None:
+    """Cut off with the workers, or suspended with the whole machine, it met all their leases run out, and took them."""
+    absence = Absence(lease_seconds=60)
+    assert absence.is_over()
+    absence.round_at -= 61
+    assert not absence.is_over()
+    absence.note_round()
+    assert not absence.is_over()
+    absence.judge_from -= 60
+    assert absence.is_over()
+
+
+def test_a_round_that_judges_no_leases_does_the_rest(engine: Engine, module_settings: Settings) -> None:
+    submit(engine)
+    claimed(engine)
+    submit(engine, deadline=datetime.now(UTC) + timedelta(hours=1))
+    let_leases_run_out(engine)
+    let_deadlines_pass(engine)
+    settings = changed(module_settings, lease_seconds=0)
+    doorbell = Doorbell(settings.broker_url.get_secret_value())
+    for judging, status in ((False, "running"), (True, "queued")):
+        sweep(settings, engine, doorbell, judging=judging)
+        assert [one.status for one in list_jobs(engine, "ann", limit=5)[0]] == ["expired", status]
