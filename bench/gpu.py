@@ -74,6 +74,9 @@ class Hold:
     def step(self, done: int) -> None:
         """Nobody asks how far it is."""
 
+    def look(self) -> None:
+        """Nobody cancels it."""
+
 
 def measure(home: Path, quick: bool) -> list[Result]:
     """As a section of RESULTS.md: open where there is no GPU."""

@@ -73,6 +73,9 @@ class _Hold:
         """It begins afresh."""
 
     def step(self, done: int) -> None:
+        self.look()
+
+    def look(self) -> None:
         if self._stopping.is_set():
             raise WorkerDraining
 

@@ -67,6 +67,9 @@ class _Watched:
             self._latest = time.perf_counter()
             self.shown.append(self._latest - began)
 
+    def look(self) -> None:
+        """Nobody cancels it."""
+
 
 def _paint(spec: JobSpec, model: Model, device: Device, previews: Previews | None) -> _Watched:
     watched, before = _Watched(previews), device.figures.tick_seconds

@@ -223,14 +223,22 @@ class NotNow(Parked):
     """Its batch was paused, or its window has closed."""
 
 
-class StoreAway(Parked):
-    """The object store has been away for as long as an attempt lasts."""
+class OutOfTime(Parked):
+    """The attempt has lasted KILN_JOB_SECONDS: the next one goes on from what it did, or from what it waited for."""
+
+    error = DeadlinePassed("the attempt lasted as long as one may: the next goes on where it stopped")
 
 
 class Excused(Parked):
     """Base of the reasons that do not look like the job's fault, but may be: so often they are (charge.py), no more."""
 
     error: KilnError  # what the job is charged with beyond that
+
+
+class NoProgress(Excused):
+    """The same, and it neither took a step nor waited for something: the next one would end as this one did."""
+
+    error = DeadlinePassed("attempts took as long as one may, without a single step")
 
 
 class DeviceLost(Excused):

@@ -148,7 +148,9 @@ class Settings(ModelSettings, DatabaseSettings):
     tick_timeout: float = Field(
         default=120, description="seconds; a step, or another call of the device, that takes longer ends the worker"
     )
-    job_seconds: float = Field(default=6 * 3600, description="longest run of one attempt at a job")
+    job_seconds: float = Field(
+        default=6 * 3600, description="longest run of one attempt at a job; the next goes on where it was"
+    )
     max_failures: int = Field(default=4, description="crashes or errors that a job survives, less one")
 
     # Who may be told

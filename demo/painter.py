@@ -30,6 +30,9 @@ class Nobody:
     def step(self, done: int) -> None:
         """Nobody asks how far it is."""
 
+    def look(self) -> None:
+        """Nobody cancels it."""
+
 
 def paint(
     specs: Sequence[JobSpec], model: Model, device: Device, on_picture: Callable[[], None] = lambda: None

@@ -4,18 +4,20 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from concurrent.futures import wait
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from common.errors import JobCanceled, LeaseLost, StorageError, StoreAway, Unavailable, WorkerDraining
+from common.errors import JobCanceled, LeaseLost, NoProgress, OutOfTime, StorageError, Unavailable, WorkerDraining
 from common.fault import fault
 from common.jobs import lease
 from common.jobs.claim import Claim
 from common.jobs.state import Lane, Stage
-from worker.checkpoints import Checkpoints
+from worker.checkpoints import Checkpoints, beside
 from worker.diffusion.slots import Slot
 from worker.herald import News
 from worker.metrics import STAGE_SECONDS
@@ -28,6 +30,7 @@ LONGEST_PAUSE = 10  # seconds between two tries at an object store that is away
 _arrivals = itertools.count()
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Hold:
@@ -43,13 +46,13 @@ class Hold:
         patience: float,
         news: News | None = None,
     ) -> None:
-        """``patience``: seconds from now for which the object store is waited for."""
+        """``patience``: seconds from now after which the job is given back, to go on later."""
         self.claim = claim
         self.checkpoints = checkpoints
         self.waits_for_store = False
         self.urgency = (claim.lane is Lane.BATCH, -claim.priority, next(_arrivals))
         self.alone = claim.failures > 0
-        self.done = 0
+        self.done = self._resumed = 0
         self._engine = engine
         self._wishes = wishes
         self._draining = draining
@@ -74,15 +77,17 @@ class Hold:
         fault(stage)
 
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
-        """Put the pictures where the last attempt left them; from now on they are kept now and then."""
-        self.checkpoints.resume(slots, recipe)
+        """Put the pictures where the last attempt left them, once the store answers whether it kept any; from now on
+        they are kept now and then. Raises as step() does."""
+        self.checkpoints.resume(slots, recipe, self.insisting)
         self._slots = slots
-        self.done = sum(slot.state.at for slot in slots)
+        self.done = self._resumed = sum(slot.state.at for slot in slots)
 
     def step(self, done: int) -> None:
         """``done`` U-Net evaluations of the job are behind us.
 
-        Raises JobCanceled, WorkerDraining, NotNow or LeaseLost where the job is to be given up now.
+        Raises JobCanceled, WorkerDraining, NotNow, LeaseLost, OutOfTime or NoProgress where the job is to be given up
+        now.
         """
         self.done = done
         self.checkpoints.keep()
@@ -91,15 +96,18 @@ class Hold:
             self._tell(self._news)
         self._look(save=due)
 
-    def insisting(self, put: Callable[P, None]) -> Callable[P, None]:
-        """``put``, called until the object store takes it: an outage is not the job's fault, and its picture is there.
+    def look(self) -> None:
+        """No step was taken, for others are more urgent or this one takes long. Raises as step() does."""
+        self._look(save=False, waiting=True)
 
-        Raises as step() does, at once; StoreAway where the attempt would end before the outage does.
-        """
+    def insisting(self, ask: Callable[P, T]) -> Callable[P, T]:
+        """``ask``, called until the object store answers it: an outage is not the job's fault, and what it has done
+        is there. Raises as step() does, and of a drain and a lost lease though the store be silent."""
 
-        def insist(*args: P.args, **kwargs: P.kwargs) -> None:
+        def insist(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                patience(put, *args, **kwargs)
+                answer: T = patience(self._try, partial(ask, *args, **kwargs))
+                return answer
             finally:
                 self.waits_for_store = False
 
@@ -127,30 +135,36 @@ class Hold:
 
     def _note_outage(self, tried: RetryCallState) -> None:
         if not self.waits_for_store:
-            log.warning(
-                "the picture waits for the object store", reason=str(tried.outcome and tried.outcome.exception())
-            )
+            log.warning("the job waits for the object store", reason=str(tried.outcome and tried.outcome.exception()))
         self.waits_for_store = True
+
+    def _try(self, ask: Callable[[], T]) -> T:
+        answer = beside(ask)
+        while not wait([answer], SAVE_SECONDS).done:
+            self._stop_if_told()
+        return answer.result()
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._look(save=False)
-            if time.monotonic() > self._give_back_at:
-                raise StoreAway
+            self._look(save=False, waiting=True)
             self._draining.wait(min(left, SAVE_SECONDS))
-        self._look(save=False)
+        self._look(save=False, waiting=True)
 
-    def _look(self, *, save: bool) -> None:
+    def _stop_if_told(self) -> None:
         if self._draining.is_set():
             raise WorkerDraining
         if self._lost.is_set():
             raise LeaseLost
+
+    def _look(self, *, save: bool, waiting: bool = False) -> None:
+        self._stop_if_told()
+        if time.monotonic() > self._give_back_at:
+            raise OutOfTime if waiting or self.done > self._resumed else NoProgress
         try:
             canceled = self._save() if save else self._wishes.heed(self.claim)
         except Unavailable:
             # The lease may well stand: good work goes on, and the last write decides
-            log.warning("progress not saved: the database does not answer")
             self._saved_at = time.monotonic()
             return
         if canceled:
@@ -158,7 +172,8 @@ class Hold:
 
     def _save(self) -> bool:
         assert self.stage is not None  # noqa: S101 - enter() comes before step()
-        canceled = lease.save(self._engine, self.claim, stage=self.stage, done=self.done, texts=self._unsaved)
+        with self._wishes.outage.noticed():
+            canceled = lease.save(self._engine, self.claim, stage=self.stage, done=self.done, texts=self._unsaved)
         self._unsaved = {}
         self._saved_at = time.monotonic()
         return canceled

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    stop_all,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from common.errors import Excused, Interrupted, JobCanceled, KilnError, LeaseLost, Parked, StorageError, Unavailable
 from common.jobs import lease
@@ -16,6 +23,8 @@ from worker.metrics import ATTEMPTS, FAILURES
 from worker.workshop import Workshop
 
 log = structlog.get_logger()
+
+DRAIN_SECONDS = 30.0  # for a database that is away as the worker is to stop; else as long as it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +58,13 @@ Outcome = Finished | Stopped | Broken
 def settle(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status | None:
     """Write down how the attempt ended, once the database takes it; repeating a write that was made is harmless.
 
-    Returns the state that the job is in now; None where it is not for us to say.
+    The job keeps its seat meanwhile; nothing else could be claimed from a database that is away. Returns the state that
+    the job is in now; None where it is not for us to say.
     """
     patience = Retrying(
         retry=retry_if_exception_type(Unavailable),
         wait=wait_random_exponential(max=5),
-        stop=stop_after_delay(workshop.settings.lease_seconds * 10),
+        stop=stop_all(stop_when_event_set(workshop.draining), stop_after_delay(DRAIN_SECONDS)),
         reraise=True,
     )
     try:
@@ -96,9 +106,9 @@ def _write(claim: Claim, outcome: Outcome, workshop: Workshop) -> Status:
             status = lease.excuse(engine, claim, reason.error, max_failures=workshop.settings.max_failures)
             log.warning("job given back", status=status.value, code=reason.error.code, reason=reason.error.detail)
             return status
-        case Stopped(Parked()):
+        case Stopped(Parked() as reason):
             lease.park(engine, claim)
-            log.info("job parked")
+            log.info("job parked", why=type(reason).__name__)
             return Status.QUEUED
         case Stopped():
             raise LeaseLost

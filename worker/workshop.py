@@ -102,7 +102,8 @@ class Workshop:
             models=sorted(self.models, key=lambda name: self._served.get(name, 0)),
             lanes=lanes,
             lease_seconds=self.settings.lease_seconds,
-            job_seconds=self.settings.job_seconds,
+            # the hold gives it back by then; a lease later it is clear that this worker does not
+            job_seconds=self.settings.job_seconds + self.settings.lease_seconds,
             oldest=oldest,
             suspects=not any(claim.failures for claim in self.in_hand.values()),
             avoid=avoid,
@@ -139,9 +140,8 @@ class Workshop:
     def hold(self, claim: Claim) -> Iterator[Hold]:
         """Keep the claim's lease alive during the block."""
         checkpoints = Checkpoints(self.objects, claim, self.settings.checkpoint_seconds)
-        patience = self.settings.job_seconds - self.settings.lease_seconds  # then there is time to give it back
         news = News(self.herald, self.previews, claim) if self.herald else None
-        held = Hold(self.engine, claim, self.wishes, self.draining, checkpoints, patience, news)
+        held = Hold(self.engine, claim, self.wishes, self.draining, checkpoints, self.settings.job_seconds, news)
         self.holds[held] = None
         try:
             yield held

@@ -27,6 +27,7 @@ _WISHES = (jobs.c.cancel_requested_at.is_not(None).label("cancel"), (jobs.c.not_
 
 _ANSWER = (jobs.c.lease_token, jobs.c.cancel_requested_at.is_not(None).label("cancel"))
 _AGAIN = (0.0, 0.05, 0.1, 0.2, 0.2)  # pauses before each try to extend what others write at that moment, in seconds
+_TEXTS = ("styled_prompt", "enhanced_prompt")
 
 Wishes = Mapping[UUID, Row[Any]]  # by token
 
@@ -114,6 +115,7 @@ def succeed(
         .where(_held(claim))
         .values(
             status=case((asked, Status.CANCELED), else_=Status.SUCCEEDED),
+            **{text: recipe[text] for text in _TEXTS if text in recipe},  # of old, where the database was away since
             recipe=dict(recipe),
             timings=dict(timings),
             stage=None,

@@ -65,6 +65,9 @@ class Listener:
     def resume(self, slots: list[Slot], recipe: dict[str, Any]) -> None:
         self.slots = slots
 
+    def look(self) -> None:
+        """Nothing is asked of it."""
+
 
 def hold_claim(engine: Engine, claim: Claim, draining: threading.Event | None = None) -> Hold:
     """The claim in hand, with a bucket that is not to be asked for anything."""

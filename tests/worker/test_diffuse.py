@@ -17,9 +17,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from structlog.testing import capture_logs
 
-from common.errors import JobCanceled, NumericalError, OutOfDeviceMemory
+from common.errors import JobCanceled, NumericalError, OutOfDeviceMemory, WorkerDraining
 from common.jobs.spec import SCHEDULERS, JobSpec, SchedulerName
 from tests.worker.conftest import Listener, MakeSpec
+from worker.diffusion import slots
 from worker.diffusion.device import Device
 from worker.diffusion.schedules import make_scheduler
 from worker.diffusion.slots import Width
@@ -97,6 +98,39 @@ def test_every_evaluation_is_counted_once_over_all_pictures_in_the_jobs_thread(
     assert told == sorted(set(told))
     assert told[-1] == spec.evaluations == len(evaluations)
     assert {thread for _, thread in heard} == {threading.get_ident()}
+
+
+def test_a_job_that_waits_for_its_turn_need_not_get_one_to_stop(
+    model: Model, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was to stop waited until each picture had had a step: 57 seconds of the 60 that it is given."""
+    monkeypatch.setattr(slots, "LOOK_SECONDS", 0.05)
+    device, begun, left = Device(Width(1, exact=True)), threading.Event(), threading.Event()
+
+    def go_on(done: int) -> None:
+        begun.set()
+        if left.is_set():
+            raise JobCanceled
+
+    def stop() -> None:
+        raise WorkerDraining
+
+    urgent, waiting = Listener(go_on, urgency=(0,)), Listener(urgency=(1,))
+    monkeypatch.setattr(waiting, "look", stop)
+    spec = make_spec(num_inference_steps=100, num_images=8)
+    with ThreadPoolExecutor(1) as thread:
+        painting = thread.submit(diffuse, spec, TEXTS, model, device, urgent)
+        try:
+            assert begun.wait(60)
+            with pytest.raises(WorkerDraining):
+                diffuse(spec, TEXTS, model, device, waiting)
+            assert [slot.state.at for slot in waiting.slots] == [0] * 8
+            assert not painting.done()
+        finally:
+            left.set()
+    with pytest.raises(JobCanceled):
+        painting.result()
+    device.close()
 
 
 def test_what_the_holder_raises_stops_the_job_within_a_step(model: Model, device: Device, make_spec: MakeSpec) -> None:

@@ -1,6 +1,7 @@
 """A job in a worker's hand: what it writes, and how soon it learns that it must stop."""
 
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from uuid import uuid4
@@ -8,13 +9,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
-from common.errors import JobCanceled, LeaseLost, WorkerDraining
+from common.errors import JobCanceled, LeaseLost, NoProgress, OutOfTime, StorageError, WorkerDraining
 from common.jobs.claim import Claim
 from common.jobs.owner import cancel_job
 from common.jobs.read import Job, get_job
 from common.jobs.state import Stage
 from common.local.services import Services
 from tests.jobs.make import claimed, submit
+from tests.processes import wait_for
 from tests.worker.conftest import hold_claim
 from tests.worker.outage import database_away
 from worker import hold as hold_module
@@ -152,6 +154,52 @@ def test_work_goes_on_while_the_database_is_away_and_still_heeds_its_own_worker(
         hold.step(3)
 
 
+@each_pace
+def test_an_attempt_that_lasts_too_long_is_given_back_at_its_next_step(
+    engine: Engine, claim: Claim, save_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = taken_up(engine, claim)
+    let_it_last(monkeypatch)
+    with pytest.raises(OutOfTime):
+        hold.step(1)
+
+
+def test_an_attempt_that_lasts_too_long_without_a_step_may_be_the_jobs_fault_unless_it_waited(
+    engine: Engine, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = taken_up(engine, claim)
+    hold.look()
+    let_it_last(monkeypatch)
+    with pytest.raises(OutOfTime):
+        hold.look()
+    with pytest.raises(NoProgress):
+        hold.enter(Stage.SCORE)
+    with pytest.raises(OutOfTime):
+        hold.insisting(refuse)()
+
+
+def let_it_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = time.monotonic() + 3601
+    monkeypatch.setattr(hold_module, "time", SimpleNamespace(monotonic=lambda: later))
+
+
+def refuse() -> None:
+    raise StorageError("away")
+
+
+def test_a_store_that_says_nothing_keeps_nobody_from_stopping(engine: Engine, claim: Claim) -> None:
+    """A drain took as long as one try, and `kiln up` kills what has not stopped after 15 seconds."""
+    silent = threading.Event()
+    try:
+        for stop, reason in ((Hold.lose, LeaseLost), (lambda hold: hold._draining.set(), WorkerDraining)):
+            hold = taken_up(engine, claim)
+            threading.Timer(0.2, stop, (hold,)).start()
+            with pytest.raises(reason):
+                hold.insisting(silent.wait)(60)
+    finally:
+        silent.set()
+
+
 def test_texts_that_could_not_be_written_are_written_with_what_comes_next(
     engine: Engine, claim: Claim, services: Services
 ) -> None:
@@ -159,6 +207,7 @@ def test_texts_that_could_not_be_written_are_written_with_what_comes_next(
     with database_away(engine, services):
         hold.enter(Stage.DIFFUSE, {"styled_prompt": "film still of x", "enhanced_prompt": "film still of x, vivid"})
 
+    wait_for("database", lambda: not hold._wishes.outage._goes_on(), seconds=10)
     hold.enter(Stage.SCORE)
 
     job = read(engine, claim)

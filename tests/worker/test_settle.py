@@ -10,7 +10,17 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from common.db import transaction
-from common.errors import DeviceLost, JobCanceled, LeaseLost, NotFound, NumericalError, StorageError, WorkerDraining
+from common.errors import (
+    DeviceLost,
+    JobCanceled,
+    LeaseLost,
+    NoProgress,
+    NotFound,
+    NumericalError,
+    OutOfTime,
+    StorageError,
+    WorkerDraining,
+)
 from common.jobs.charge import EXCUSES
 from common.jobs.claim import Claim
 from common.jobs.lease import StoredImage
@@ -27,7 +37,7 @@ from worker.workshop import Workshop
 
 FINISHED = Finished((PICTURE,), {"seed": 1}, {"diffuse_ms": 7})
 CANCELED, DRAINING, LOST = Stopped(JobCanceled()), Stopped(WorkerDraining()), Stopped(LeaseLost())
-GIVEN_BACK = Stopped(DeviceLost())
+OVERDUE, IDLE, GIVEN_BACK = Stopped(OutOfTime()), Stopped(NoProgress()), Stopped(DeviceLost())
 PASSING = Broken(StorageError("the bucket is away"), retryable=True)
 LASTING = Broken(NumericalError("the latents became NaN"), retryable=False)
 
@@ -91,12 +101,14 @@ def test_each_outcome_is_one_write(
         (FINISHED, "succeeded", None),
         (CANCELED, "canceled", None),
         (DRAINING, "parked", None),
+        (OVERDUE, "parked", "job_deadline_passed"),
+        (IDLE, "parked", "job_deadline_passed"),
         (GIVEN_BACK, "parked", "device_failed"),
         (LOST, "lost", None),
         (PASSING, "retried", "storage_unavailable"),
         (LASTING, "failed", "numerical_error"),
     ],
-    ids=["finished", "canceled", "draining", "given back", "lost", "passing", "lasting"],
+    ids=["finished", "canceled", "draining", "overdue", "idle", "given back", "lost", "passing", "lasting"],
 )
 def test_each_outcome_is_counted_once(workshop: Workshop, outcome: Outcome, ended: str, failure: str | None) -> None:
     """Alerts that stay silent over failing jobs."""
@@ -129,14 +141,24 @@ def test_errors_that_may_pass_end_the_job_once_its_failures_are_used_up(workshop
     assert row(workshop.engine, taken) == Row("failed", workshop.settings.max_failures, "storage_unavailable", 0)
 
 
-def test_what_is_given_back_too_often_is_charged_and_fails(workshop: Workshop) -> None:
+@pytest.mark.parametrize(("outcome", "code"), [(GIVEN_BACK, "device_failed"), (IDLE, "job_deadline_passed")])
+def test_what_is_given_back_too_often_is_charged_and_fails(workshop: Workshop, outcome: Outcome, code: str) -> None:
     submit(workshop.engine)
     for _ in range(EXCUSES + workshop.settings.max_failures):
         let_pauses_pass(workshop.engine)
         taken = claimed(workshop.engine)
-        settle(taken, GIVEN_BACK, workshop)
+        settle(taken, outcome, workshop)
 
-    assert row(workshop.engine, taken) == Row("failed", workshop.settings.max_failures, "device_failed", 0)
+    assert row(workshop.engine, taken) == Row("failed", workshop.settings.max_failures, code, 0)
+
+
+def test_a_job_whose_attempts_run_out_of_time_and_get_on_is_never_charged(workshop: Workshop) -> None:
+    submit(workshop.engine)
+    for _ in range(EXCUSES + workshop.settings.max_failures):
+        taken = claimed(workshop.engine)
+        settle(taken, OVERDUE, workshop)
+
+    assert row(workshop.engine, taken) == Row("queued", 0, None, 0)
 
 
 @pytest.mark.parametrize("outcome", [FINISHED, CANCELED, DRAINING, GIVEN_BACK, LOST, PASSING, LASTING])
@@ -163,6 +185,19 @@ def test_the_finish_tells_recipe_and_timings(workshop: Workshop) -> None:
     job = get_job(workshop.engine, "ann", taken.job_id)
     assert job is not None
     assert (job.recipe, job.timings) == (FINISHED.recipe, FINISHED.timings)
+
+
+def test_the_finish_tells_the_texts_that_could_not_be_told_before(workshop: Workshop) -> None:
+    """The database was away from the first stage to the last."""
+    submit(workshop.engine)
+    taken = claimed(workshop.engine)
+    texts = {"styled_prompt": "film still of x", "enhanced_prompt": "film still of x, vivid"}
+
+    settle(taken, replace(FINISHED, recipe=texts), workshop)
+
+    job = get_job(workshop.engine, "ann", taken.job_id)
+    assert job is not None
+    assert {"styled_prompt": job.styled_prompt, "enhanced_prompt": job.enhanced_prompt} == texts
 
 
 def test_a_cancel_in_the_last_moment_removes_the_objects_that_were_stored(workshop: Workshop) -> None:

@@ -1,5 +1,6 @@
 """What settling tells: the state the job is in by then, and one line in the log that an operator can search for."""
 
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -8,12 +9,14 @@ import pytest
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
+from common.errors import OutOfTime
 from common.jobs.owner import cancel_job
 from common.objects import Objects
 from tests.jobs.make import claimed, submit
 from tests.processes import changed
 from tests.worker.test_settle import CANCELED, DRAINING, FINISHED, LASTING, LOST, PASSING, row
-from worker.settle import Outcome, settle
+from worker import settle as settle_module
+from worker.settle import Outcome, Stopped, settle
 from worker.workshop import Workshop
 
 
@@ -28,7 +31,8 @@ def model() -> None:
         (FINISHED, False, "succeeded", {"event": "job ended", "status": "succeeded", "diffuse_ms": 7}),
         (FINISHED, True, "canceled", {"event": "job ended", "status": "canceled", "diffuse_ms": 7}),
         (CANCELED, False, "canceled", {"event": "job canceled"}),
-        (DRAINING, False, "queued", {"event": "job parked"}),
+        (DRAINING, False, "queued", {"event": "job parked", "why": "WorkerDraining"}),
+        (Stopped(OutOfTime()), False, "queued", {"event": "job parked", "why": "OutOfTime"}),
         (LOST, False, None, {"event": "lease lost: the result is not written", "log_level": "warning"}),
         (
             PASSING,
@@ -55,7 +59,7 @@ def model() -> None:
             },
         ),
     ],
-    ids=["finished", "canceled at last", "canceled", "draining", "lost", "passing", "lasting"],
+    ids=["finished", "canceled at last", "canceled", "draining", "overdue", "lost", "passing", "lasting"],
 )
 def test_each_outcome_is_one_state_and_one_line_in_the_log(
     workshop: Workshop, outcome: Outcome, canceling: bool, status: str | None, line: dict[str, Any]
@@ -92,17 +96,20 @@ def test_a_canceled_job_is_canceled_also_where_its_objects_cannot_be_removed(wor
     assert left in logs
 
 
-def test_a_database_that_stays_away_is_given_up_and_the_seat_is_free(workshop: Workshop, dead_engine: Engine) -> None:
+def test_a_database_that_stays_away_is_given_up_where_the_worker_is_to_stop(
+    workshop: Workshop, dead_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle_module, "DRAIN_SECONDS", 0.5)
     submit(workshop.engine)
     taken = claimed(workshop.engine)
     workshop.engine, working = dead_engine, workshop.engine
-    workshop.settings = changed(workshop.settings, lease_seconds=0.05)
+    threading.Timer(2, workshop.draining.set).start()
 
     began = time.monotonic()
     with capture_logs() as logs:
         assert settle(taken, FINISHED, workshop) is None
 
-    assert time.monotonic() - began >= 10 * 0.05, "ten leases is how long it is to be waited for"
+    assert time.monotonic() - began >= 2, "as long as it takes, is how long it is to be waited for"
     stayed_away = "result not written: the database stayed away; the sweep will return the job"
     assert logs == [{"event": stayed_away, "log_level": "error"}]
     assert row(working, taken).status == "running"

@@ -21,6 +21,7 @@ from worker.weights import Model
 
 LATENT_FACTOR = 8  # pixels of a side per latent
 Shape = tuple[int, ...]  # of latents: channels, height / 8, width / 8
+LOOK_SECONDS = 1.0  # a job whose pictures wait for their turn hears as soon that it is to stop
 ROWS = 2  # of a slot: with guidance the U-Net sees it without and with its prompt
 
 
@@ -107,14 +108,17 @@ class Sitting:
     def done(self) -> int:
         return sum(slot.state.at for slot in self.slots)
 
-    def progress(self) -> Iterator[int]:
-        """The U-Net evaluations that are behind, whenever there are more of them, until all are. Raises what a tick
-        raised."""
+    def progress(self) -> Iterator[int | None]:
+        """The U-Net evaluations that are behind, whenever there are more of them, until all are; None where there was
+        no news for LOOK_SECONDS. Raises what a tick raised."""
         while not all(slot.done for slot in self.slots):
             yield self._latest()
 
-    def _latest(self) -> int:
-        news = self.news.get()
+    def _latest(self) -> int | None:
+        try:
+            news = self.news.get(timeout=LOOK_SECONDS)
+        except Empty:
+            return None
         try:
             while not isinstance(news, BaseException):
                 news = self.news.get_nowait()

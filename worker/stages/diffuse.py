@@ -35,6 +35,9 @@ class Holder(Protocol):
     def step(self, done: int) -> None:
         """So many U-Net evaluations are behind, over all pictures. What is raised takes the job off the device."""
 
+    def look(self) -> None:
+        """There has been no step for a second. What is raised takes the job off the device."""
+
 
 def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder: Holder) -> Rendered:
     """Paint every picture of the job; picture i is the one that seed + i gives alone.
@@ -51,7 +54,7 @@ def diffuse(spec: JobSpec, texts: Enhanced, model: Model, device: Device, holder
         work, fallback = partial(decode, model), partial(decode_tiled, model)
         with device.seat(slots, work, ("decode", model.name, spec.width, spec.height), fallback) as sitting:
             for done in sitting.progress():
-                holder.step(done)
+                holder.look() if done is None else holder.step(done)
         decoded = [_take_picture(sitting.results[slot]) for slot in slots]
     tiled = tuple(picture.tiled for picture in decoded)
     recipe |= _deviations(sitting, model, width) | ({"vae_tiling": True} if any(tiled) else {})

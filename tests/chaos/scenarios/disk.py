@@ -13,7 +13,7 @@ from tests.processes import wait_for
 DISKS = {"redis": 24, "s3": 96, "postgres": 192}  # MiB: as much as each has at its start, and a little
 SIGNS = {  # of Kiln's, in its logs, that the disk was missed
     "redis": "message not sent",
-    "s3": "the picture waits for the object store",
+    "s3": "the job waits for the object store",
     "postgres": "database",
 }
 SECONDS = 10
