@@ -76,7 +76,7 @@ class Unet:
             raise _sticky()
         time.sleep(self._seconds)
         self._tally.write(b"." * len(sample))
-        harms = encoder_hidden_states[:, 0, 0].long() - 1
+        harms = (encoder_hidden_states[:, 0, 0].long() - 1).clamp(min=0)  # of rows that pad a call: zeros
         for harm in set(harms.tolist()):
             strike(HARMS[harm])
             self._lost = HARMS[harm] == "sticky" and self._loses()

@@ -16,6 +16,7 @@ from tests.chaos.scenarios import (
     disk,
     drains,
     messages,
+    silence,
     storage,
     storm,
     supervision,
@@ -66,6 +67,10 @@ SCENARIOS: dict[str, Scenario] = {
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
     "C14": Scenario(supervision.kills, 20, 1, report=supervision.report),
     "C17": Scenario(windows.closings, 99_999, 3000),
+    "C15": Scenario(silence.silences, 10, 1, settings=PATIENT),
+    "C16": Scenario(
+        database.paces, 5, 1, settings=PATIENT | {"slots": database.SLOTS, "max_steps": 1000}, through=("database_url",)
+    ),
     "N1": Scenario(workers.late_unfenced_finishes, 10, 1, sees="not of the attempt that won"),
     "N2": Scenario(workers.late_uploads, 10, 1, sees="other bytes than recorded"),
     "N3": Scenario(workers.unswept, 10, 1, sees="still running", settings={"sweep_seconds": 3600}),
