@@ -15,7 +15,7 @@ from common.objects import Objects
 OPEN_SECONDS = 1.2  # until an answer begins
 IDLE_SECONDS = 10.0  # between two pieces of one that a client reads
 BYTES_PER_SECOND = 1 << 20  # that a store gives which is not called slow
-MISSING, NO_BUCKET = 404, b"NoSuchBucket"
+MISSING, NO_OBJECT = 404, b"NoSuchKey"
 
 
 class Pictures:
@@ -60,7 +60,7 @@ class Pictures:
             raise StorageError(f"the object store does not answer: {type(error).__name__}") from error
         if response.is_success:
             return response
-        if response.status_code == MISSING and NO_BUCKET not in told:
+        if response.status_code == MISSING and (NO_OBJECT in told or not key):  # else it may be a proxy's word for it
             raise NotFound(f"there is no object {key}")
         raise StorageError(f"the object store failed at {key or 'the bucket'}: {response.status_code}")
 

@@ -198,11 +198,8 @@ class ModelNotLoadable(KilnError):
     code = "model_not_loadable"
 
 
-# Why a stage stops early: not errors of the job
-
-
 class Interrupted(Exception):
-    """Base of the reasons for which a running job gives up its seat between two steps."""
+    """Base of the reasons for which a running job gives up its seat between two steps: no errors of the job."""
 
 
 class JobCanceled(Interrupted):
