@@ -14,8 +14,7 @@ from celery import Celery
 from PIL import Image
 from structlog.testing import capture_logs
 
-from common.errors import StorageError, Unavailable
-from common.jobs import lease
+from common.errors import Unavailable
 from common.jobs.claim import Claim
 from common.jobs.owner import cancel_job
 from common.jobs.read import Job, get_job
@@ -212,29 +211,6 @@ def test_batch_jobs_leave_a_seat_for_people(workshop: Workshop) -> None:
     second = workshop.claim()
     assert second is not None
     assert second.job_id == batch[1], "the seat was not given back"
-
-
-def test_a_job_that_failed_before_has_the_worker_to_itself(workshop: Workshop) -> None:
-    """It may be what kills workers: its neighbors would go with it, each time."""
-    suspect, fresh = submit(workshop.engine), submit(workshop.engine)
-    first = workshop.claim()
-    assert first is not None
-    with workshop.hold(first):
-        lease.retry(workshop.engine, first, StorageError("away"), max_failures=4)
-    neighbor = workshop.claim()
-    assert neighbor is not None
-    assert (first.job_id, neighbor.job_id) == (suspect, fresh)
-    let_pauses_pass(workshop.engine)
-    with workshop.hold(neighbor):
-        assert workshop.claim() is None, "it is the suspect's turn, and the worker is not free for it"
-        lease.cancel(workshop.engine, neighbor)
-    again = workshop.claim()
-    assert again is not None
-    assert (again.job_id, again.failures) == (suspect, 1)
-    submit(workshop.engine)
-    with workshop.hold(again):
-        assert workshop.claim() is None, "nobody joins it"
-    assert workshop.claim() is not None
 
 
 def test_a_database_that_is_away_costs_no_seat(workshop: Workshop, services: Services) -> None:
