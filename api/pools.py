@@ -6,6 +6,7 @@ until then.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -17,12 +18,14 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from api.processor import waited_for_processor
 from common.errors import StorageError, Unavailable
 
 ANSWER_SECONDS = 1.3  # that a request waits for services, all in all: below the two within which every answer is due
 LEAST_SECONDS = 0.1  # of which each call gets some
 LOOK_SECONDS = 0.4  # between two looks whether what takes long goes on
 LEAST_PROBE_SECONDS = 0.5  # for a probe beside work that keeps the processor: with it still below two
+MOST_STARVED_SECONDS = 8.0  # without a processor, that are not counted against a service
 PROBE_SECONDS = 2.0  # for what has taken longer than an answer may
 MOST_LEFT = 1000  # calls that nobody waits for
 
@@ -39,11 +42,24 @@ def renew() -> None:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """One call, and since when a thread is at it."""
+    """One call, since when a thread is at it, and which."""
 
     work: Callable[[], Any]
     asked: float
     began: float | None = None
+    thread: int = 0
+    thread_waited: float = 0.0
+
+    def begin(self) -> None:
+        self.thread = threading.get_native_id()
+        self.thread_waited = waited_for_processor(self.thread)
+        self.began = time.monotonic()
+
+    def starved(self) -> float:
+        """For how many seconds its thread has waited for a processor: no fault of the service's."""
+        if self.began is None:
+            return 0.0
+        return min(MOST_STARVED_SECONDS, waited_for_processor(self.thread) - self.thread_waited)
 
     @property
     def waited(self) -> bool:
@@ -67,7 +83,7 @@ class Pool:
         """
         mine = _Call(partial(call, *args, **kwargs), time.monotonic())
         task = self._begin(mine)
-        with _spending() as left:
+        with _spending(mine.starved) as left:
             try:
                 while not (await asyncio.wait({task}, timeout=min(LOOK_SECONDS, max(LEAST_SECONDS, left()))))[0]:
                     await self._check(mine, left())
@@ -115,7 +131,7 @@ class Pool:
 
     async def _work(self, call: _Call) -> Any:
         def work() -> Any:
-            call.began = time.monotonic()
+            call.begin()
             return call.work()
 
         try:
@@ -137,7 +153,7 @@ class Pool:
         if self._probe:
             patience = PROBE_SECONDS if now - call.began > ANSWER_SECONDS else max(LEAST_PROBE_SECONDS, left)
             await self._ask(self._probe, patience)
-        elif left <= 0 and (not call.waited or now - call.began > ANSWER_SECONDS):
+        elif left <= 0 and (not call.waited or now - call.began - call.starved() > ANSWER_SECONDS):
             raise Unavailable("a service that this needs takes too long to answer")
 
     async def _ask(self, probe: Callable[[], Awaitable[object]], seconds: float) -> None:
@@ -183,8 +199,8 @@ async def in_time(answer: Awaitable[T]) -> T:
 
 
 @contextmanager
-def _spending() -> Iterator[Callable[[], float]]:
-    """What is waited in the block is the request's; gives how many seconds it has left."""
+def _spending(starved: Callable[[], float] = lambda: 0.0) -> Iterator[Callable[[], float]]:
+    """What is waited in the block is the request's, but for what was ``starved``; gives how many seconds are left."""
     try:
         waited = _waited.get()
     except LookupError:
@@ -192,6 +208,6 @@ def _spending() -> Iterator[Callable[[], float]]:
         waited = _waited.get()
     began = time.monotonic()
     try:
-        yield lambda: ANSWER_SECONDS - waited[0] - (time.monotonic() - began)
+        yield lambda: ANSWER_SECONDS - waited[0] - (time.monotonic() - began - starved())
     finally:
-        waited[0] += time.monotonic() - began
+        waited[0] += time.monotonic() - began - starved()
