@@ -1,6 +1,7 @@
 """``python -m api``: serves the API on one address until SIGTERM or Ctrl-C."""
 
 import argparse
+import resource
 import socket
 import sys
 from contextlib import suppress
@@ -21,6 +22,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files, 1024 by default, to the hard one: each request that is open is a file."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a limit below the one it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
@@ -28,6 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings(Settings)
     log_as(settings)
+    _allow_many_connections()
     config = uvicorn.Config(
         create_app(settings),
         host=arguments.host,

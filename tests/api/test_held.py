@@ -1,6 +1,7 @@
 """Requests that stay open: as many as an owner may have, and cheap; and what breaks off, which never looks whole."""
 
 import asyncio
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +50,24 @@ def test_an_owner_holds_so_many_open_and_whoever_goes_away_makes_room(api: Api, 
             job = few.post("/v1/jobs", json={"prompt": "a"}, headers={"Prefer": "wait=60"})  # accepted, and not waited
             assert (job.status_code, job.headers.get("preference-applied")) == (202, None)
         wait_for("room", lambda: few.get("/v1/events?follow=false").status_code == 200)
+
+
+def test_more_may_be_open_than_a_process_may_have_files_by_default(api: Api, log: Path) -> None:
+    port = free_port()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))  # inherited, as from a shell
+    try:
+        serving = running(["api", "--port", str(port)], environment(api.settings), log)
+        process = serving.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with ExitStack() as streams, server(f"http://127.0.0.1:{port}", api) as kiln:
+        streams.push(serving)
+        wait_for("API", lambda: kiln.get("/healthz").status_code == 200, seconds=90)
+        for _ in range(90):
+            streams.enter_context(listening(kiln, "/v1/events"))
+        assert kiln.get("/healthz").status_code == 200
+        assert process.poll() is None
 
 
 def test_calls_that_wait_cost_next_to_nothing_and_are_all_answered(api: Api, log: Path) -> None:
