@@ -50,7 +50,7 @@ class _Call:
     thread: int = 0
     thread_waited: float = 0.0
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self.thread = threading.get_native_id()
         self.thread_waited = waited_for_processor(self.thread)
         self.began = time.monotonic()
@@ -131,7 +131,7 @@ class Pool:
 
     async def _work(self, call: _Call) -> Any:
         def work() -> Any:
-            call.begin()
+            call.start()
             return call.work()
 
         try:
