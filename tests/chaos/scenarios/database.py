@@ -58,7 +58,7 @@ def paces(rig: Rig, rounds: int) -> None:
     with rig.painters([""], seats=SLOTS, tally=tally, call_ms=CALL_MS) as (painter,):
         for _ in range(rounds):
             for _ in range(SLOTS):
-                rig.post(num_inference_steps=min(6 * dark * 1000 // CALL_MS, TRAINED), guidance_scale=1)
+                rig.post_patiently(num_inference_steps=min(6 * dark * 1000 // CALL_MS, TRAINED), guidance_scale=1)
             wait_for("jobs at work", lambda: begun(rig) == SLOTS, seconds=60)
             before = pace(tally, dark)
             rig.proxies["database_url"].become("swallow")

@@ -27,7 +27,7 @@ def silences(rig: Rig, rounds: int) -> None:
         first = rig.start(seats=SEATS, tally=tally, call_ms=CALL_MS)
         with ending([first]):
             for _ in range(JOBS):
-                rig.post(num_inference_steps=STEPS, guidance_scale=1)
+                rig.post_patiently(num_inference_steps=STEPS, guidance_scale=1)
             wait_for("jobs at work", lambda: rig.count("running") == SEATS and begun(rig) > 0, seconds=60)
             with servers.stopped("s3"):
                 first.process.terminate()
