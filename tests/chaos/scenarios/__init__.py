@@ -66,11 +66,11 @@ SCENARIOS: dict[str, Scenario] = {
     "C12": Scenario(drains.drains, 30, 1, settings=PATIENT),
     "C13": Scenario(storm.storm, 500, 10, settings={"max_failures": 20}),  # its faults, not its jobs, kill workers
     "C14": Scenario(supervision.kills, 20, 1, report=supervision.report),
-    "C17": Scenario(windows.closings, 99_999, 3000),
     "C15": Scenario(silence.silences, 10, 1, settings=PATIENT),
     "C16": Scenario(
         database.paces, 5, 1, settings=PATIENT | {"slots": database.SLOTS, "max_steps": 1000}, through=("database_url",)
     ),
+    "C17": Scenario(windows.closings, 99_999, 3000),
     "N1": Scenario(workers.late_unfenced_finishes, 10, 1, sees="not of the attempt that won"),
     "N2": Scenario(workers.late_uploads, 10, 1, sees="other bytes than recorded"),
     "N3": Scenario(workers.unswept, 10, 1, sees="still running", settings={"sweep_seconds": 3600}),
