@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 import torch
 
+from common.errors import OutOfDeviceMemory
 from tests.processes import wait_for
 from tests.rules.test_imports import HEAVY
 from worker.diffusion import device as device_module
@@ -81,6 +82,22 @@ def test_busy_seconds_grow_during_a_call_and_are_nothing_after_it(device: Device
 
     assert device.busy_seconds() == 0
     assert device.figures.busy_seconds > first + 0.05
+
+
+def test_each_try_is_timed_by_itself(device: Device) -> None:
+    """What goes on after memory ran out took as long as a stall, all of it together: the watchdog ended the worker."""
+    seen: list[float] = []
+
+    def run_out() -> None:
+        seen.append(device.busy_seconds())
+        time.sleep(0.2)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfDeviceMemory):
+        device.run(run_out)
+
+    assert len(seen) == 2, "it is tried once more"
+    assert max(seen) < 0.2
 
 
 def test_each_call_is_timed_by_itself(device: Device) -> None:

@@ -53,7 +53,6 @@ class Device:
         self._ticking: frozenset[Slot] = frozenset()  # those of which some take a step now
         self._changed = threading.Condition()
         self._over = ""  # why there will be no more calls and ticks
-        self._busy_since: float | None = None
         self._latest_tick = 0.0  # seconds
         self._thread = threading.Thread(target=self._serve, name="device", daemon=True)
         self._thread.start()
@@ -113,7 +112,7 @@ class Device:
 
     def busy_seconds(self) -> float:
         """How long the present call or tick has been running, in seconds; 0 when idle. What the heartbeat watches."""
-        since = self._busy_since
+        since = self.guard.busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     def is_alive(self) -> bool:
@@ -181,9 +180,9 @@ class Device:
             for call in alike:
                 self._calls.remove(call)
             self._answering = calls = [first, *alike]
-        began = self._busy_since = time.monotonic()
+        began = self.guard.busy_since = time.monotonic()
         answer(calls, self.guard.attempt)
-        self._busy_since = None
+        self.guard.busy_since = None
         self._answering = ()
         self.figures.calls += 1
         self.figures.called += len(calls)
@@ -193,14 +192,14 @@ class Device:
     def _do_tick(self) -> None:
         with self._changed:
             self._ticking = frozenset(waiting := self._to_paint())
-        began = self._busy_since = time.monotonic()
+        began = self.guard.busy_since = time.monotonic()
         chosen = choose(waiting, self.width_of)
         self.slots_used = len(chosen)
         if chosen:
             self._step(chosen, self.width_of(*chosen[0].kind))
             self._latest_tick = time.monotonic() - began
             self.figures.tick_seconds += self._latest_tick
-        self._busy_since = None
+        self.guard.busy_since = None
 
     def _step(self, chosen: list[Slot], width: Width) -> None:
         """A step for each of the ``chosen``; singly where it goes wrong: one job's fault is not to be the others'."""

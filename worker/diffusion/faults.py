@@ -97,9 +97,9 @@ def probe(device: torch.device) -> None:
 
 
 def free_memory() -> None:
-    """Give back what nothing holds any more: cycles of Python's, then blocks that torch keeps for later."""
-    gc.collect()
+    """Give back what nothing holds any more: cycles of Python's, then blocks that torch keeps. A CPU keeps none."""
     if torch.accelerator.is_available():
+        gc.collect()
         torch.accelerator.empty_cache()
 
 

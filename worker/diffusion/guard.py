@@ -1,9 +1,10 @@
 """Tries on a device in; what they give, or that the device is lost, out. Knows for good when it is lost."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,6 +26,7 @@ class Guard:
 
     def __init__(self, probe: Callable[[], None], stop: Callable[[str], None]) -> None:
         self.lost = ""  # why the device is of no more use to this process; for people of all owners: it names no job
+        self.busy_since: float | None = None  # when the present try began: several in a row are no stall
         self.on_loss: Callable[[], None] = lambda: None
         self._probe = probe
         self._stop = stop
@@ -35,10 +37,10 @@ class Guard:
 
         Raises DeviceLost where it turns out that the device is.
         """
-        outcome = faults.attempt(call)
+        outcome = self._try(call)
         if isinstance(outcome, Failed) and outcome.of_memory:
-            faults.free_memory()
-            outcome = faults.attempt(call)
+            freed = self._try(faults.free_memory)
+            outcome = freed if isinstance(freed, Failed) else self._try(call)
         if isinstance(outcome, Failed):
             self._judge(outcome.error)
         return outcome
@@ -64,6 +66,10 @@ class Guard:
             with suppress(RuntimeError):  # no thread to be had: the heartbeat notices, too
                 threading.Thread(target=self.on_loss, name="loss", daemon=True).start()
         return DeviceLost(self.lost)
+
+    def _try(self, call: Callable[[], T]) -> T | Failed[Any]:
+        self.busy_since = time.monotonic()
+        return faults.attempt(call)
 
     def _judge(self, error: BaseException) -> None:
         """Raise DeviceLost where it was the device that failed: the error says so, or the device does nothing more."""
