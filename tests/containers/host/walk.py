@@ -14,6 +14,7 @@ Step = Callable[[str], AbstractContextManager[None]]
 API = "http://127.0.0.1:8000"
 WORKERS = 3
 ERASE = "\x1b[2K"  # before each line, whatever Compose is told
+HEADER = "/run/kiln-authorization"  # so that no message of ours shows it
 LONG = 500  # steps: a few of these are still painted when the worker is stopped
 
 
@@ -46,6 +47,7 @@ class Walk:
         with self._step(f"{make_key}   ({', '.join(sizes.split(chr(10))[:2])})"):
             self._key = self._run(make_key).strip()
             require(re.fullmatch(r"\S+", self._key), "only the key is on standard output")
+            self._run(f"echo 'Authorization: Bearer {self._key}' > {HEADER}")
         with self._step(f"{WORKERS} workers ready and healthy"):
             self._wait_ready(WORKERS)
         require("401" in self._run(f"curl -s -o /dev/null -w '%{{http_code}}' {API}/v1/jobs"), "nobody without a key")
@@ -80,7 +82,7 @@ class Walk:
 
     def _crash(self) -> None:
         self._wait_ready(WORKERS)
-        job = self._submit("a wreck", LONG * 4)
+        job = self._submit("a wreck", LONG, pictures=4)
         held = wait_for("a worker that has it", lambda: self._worker_of(job), seconds=60)
         self._run(f"docker inspect --format '{{{{.State.Pid}}}}' {held} | xargs pkill -KILL -P")
         with self._step("SIGKILL of a worker's process   (Docker starts it again; its job is done after the lease)"):
@@ -98,7 +100,7 @@ class Walk:
             require(not self._run("docker ps --all --quiet"), "no container is left")
             self._run("docker compose up --detach", seconds=300)
             self._wait_ready(WORKERS)
-            content = f"curl -sfL -H 'Authorization: Bearer {self._key}' {API}/v1/images/{image}/content | sha256sum"
+            content = f"curl -sfL -H @{HEADER} {API}/v1/images/{image}/content | sha256sum"
             require(self._run(content).split()[0] == digest, "the same bytes")
         kept = set(self._run("docker volume ls --quiet").split())
         require(kept == {f"kiln_{name}" for name in ("postgres", "redis", "minio", "models")}, f"volumes {kept}")
@@ -151,8 +153,9 @@ class Walk:
         holding = [worker["id"] for worker in self._get("/v1/workers")["data"] if job_id in worker["jobs"]]
         return holding[0].partition(":")[0] if holding else None
 
-    def _submit(self, prompt: str, steps: int) -> str:
-        asked = {"prompt": prompt, "width": 64, "height": 64, "num_inference_steps": steps, "seed": 1}
+    def _submit(self, prompt: str, steps: int, pictures: int = 1) -> str:
+        size = {"width": 64, "height": 64, "num_images": pictures}
+        asked = {"prompt": prompt, "num_inference_steps": steps, "seed": 1, **size}
         job_id: str = self._get("/v1/jobs", f"-H 'Content-Type: application/json' -d '{json.dumps(asked)}'")["id"]
         return job_id
 
@@ -169,7 +172,7 @@ class Walk:
         return found
 
     def _get(self, path: str, options: str = "") -> Any:
-        return json.loads(self._run(f"curl -sf -H 'Authorization: Bearer {self._key}' {options} {API}{path}"))
+        return json.loads(self._run(f"curl -sS --fail-with-body -H @{HEADER} {options} {API}{path}"))
 
 
 def require(true: object, what: str) -> None:
