@@ -39,3 +39,7 @@ def _runs(worker: Worker) -> bool:
         return False
     since_boot = float(Path("/proc/uptime").read_text().split()[0])
     return worker.age <= timedelta(seconds=since_boot - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+if __name__ == "__main__":
+    main()
