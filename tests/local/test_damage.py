@@ -136,7 +136,7 @@ def test_a_postgres_whose_parent_was_killed_amid_a_statement_starts_once_its_pro
         assert child
         with psycopg.connect(services.database_url, autocommit=True) as connection:
             # a backend that computes does not see that its parent has died, until it is done
-            connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 4000000)")
+            connection.pgconn.send_query(b"SELECT count(*) FROM (SELECT generate_series(1, 60000000)) AS rows")
             connection.pgconn.flush()
             child.process.send_signal(signal.SIGKILL)
             child.process.wait()

@@ -132,7 +132,7 @@ def test_the_setting_is_a_list_with_commas_and_a_wrong_entry_is_told_by_its_name
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("DATABASE_URL", "BROKER_URL", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
-        monkeypatch.setenv(f"KILN_{name}", "x")
+        monkeypatch.setenv(f"KILN_{name}", "redis://x")
     monkeypatch.setenv("KILN_WEBHOOK_ALLOW", "hooks.internal, 10.0.0.0/8")
     assert read_settings(Settings).webhook_allow == ["hooks.internal", "10.0.0.0/8"]
     monkeypatch.setenv("KILN_WEBHOOK_ALLOW", "10.0.0.0/33")

@@ -99,7 +99,7 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 
 def rendered(*images: Image.Image) -> Rendered:
-    return Rendered(images=images, seeds=tuple(range(len(images))), recipe={})
+    return Rendered(images=images, seeds=tuple(range(len(images))), recipe={}, tiled=(False,) * len(images))
 
 
 @torch.inference_mode()

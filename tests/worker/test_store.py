@@ -108,7 +108,9 @@ def rendered(count: int) -> Rendered:
         "model": "demo",
     }
     images = tuple(Image.radial_gradient("L").convert("RGB").resize((300, 200)) for _ in range(count))
-    return Rendered(images=images, seeds=tuple(70 + index for index in range(count)), recipe=recipe)
+    return Rendered(
+        images=images, seeds=tuple(70 + index for index in range(count)), recipe=recipe, tiled=(False,) * count
+    )
 
 
 def scored(kept: tuple[int, ...]) -> Scored:
