@@ -24,7 +24,7 @@ from common.queue import Doorbell
 from common.settings import Settings
 
 STATEMENT_SECONDS = 1.0  # of what touches a few rows
-LOCK_SECONDS = 0.7  # for which even large work waits: somebody who locks a table for long holds up nobody
+LOCK_SECONDS = 0.5  # for which even large work waits: somebody who locks a table for long holds up nobody
 QUICK, LARGE, EXPORTS = 10, 4, 3  # threads, and so connections to the database
 MOST_OPEN = 4000  # requests that wait, follow, or read a picture: some kilobytes each
 MOST_DOWNLOADS = 32  # archives, reports, results

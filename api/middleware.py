@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DURATION = Histogram("kiln_http_request_seconds", "Time to answer a request", ["method", "route", "status"])
 
+SETTLE_SECONDS = 0.1  # within which a small body comes behind its head: then the connection can be kept
 LINGER_SECONDS = 5.0  # for which the rest of a request that was answered early is read
 
 
@@ -38,7 +39,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-                if not await rest.read(seconds=0):
+                if not await rest.read(SETTLE_SECONDS):
                     message["headers"].append((b"connection", b"close"))
             elif not message.get("more_body", False):
                 ended = time.perf_counter()
@@ -69,7 +70,7 @@ class _Rest:
         return message
 
     async def read(self, seconds: float) -> bool:
-        """Read and forget it, for so long at most, 0 for what has come already; whether it is over then."""
+        """Read and forget it, for so long at most; whether it is over then."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not (self.over or self._waits):

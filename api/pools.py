@@ -21,11 +21,12 @@ from anyio import CapacityLimiter
 from api.processor import waited_for_processor
 from common.errors import StorageError, Unavailable
 
-ANSWER_SECONDS = 1.3  # that a request waits for services, all in all: below the two within which every answer is due
+ANSWER_SECONDS = 1.1  # that a request waits for services, all in all: below the two within which every answer is due
 LEAST_SECONDS = 0.1  # of which each call gets some
 LOOK_SECONDS = 0.4  # between two looks whether what takes long goes on
 LEAST_PROBE_SECONDS = 0.5  # for a probe beside work that keeps the processor: with it still below two
-MOST_STARVED_SECONDS = 8.0  # without a processor, that are not counted against a service
+MOST_STARVED_SECONDS = 8.0  # without a processor, or the interpreter, that are not counted against a service
+SATURATED = 0.7  # of the time this process computes
 PROBE_SECONDS = 2.0  # for what has taken longer than an answer may
 MOST_LEFT = 1000  # calls that nobody waits for
 
@@ -49,17 +50,25 @@ class _Call:
     began: float | None = None
     thread: int = 0
     thread_waited: float = 0.0
+    computed: float = 0.0
 
     def start(self) -> None:
         self.thread = threading.get_native_id()
         self.thread_waited = waited_for_processor(self.thread)
+        self.computed = time.process_time()
         self.began = time.monotonic()
 
     def starved(self) -> float:
-        """For how many seconds its thread has waited for a processor: no fault of the service's."""
+        """For how many seconds its thread has waited for a processor, or for the interpreter: no fault of a service's.
+
+        For the interpreter only where this process computed nearly all the time: then it is what everybody waits for.
+        """
         if self.began is None:
             return 0.0
-        return min(MOST_STARVED_SECONDS, waited_for_processor(self.thread) - self.thread_waited)
+        waited = waited_for_processor(self.thread) - self.thread_waited
+        own = waited + time.process_time() - self.computed
+        saturated = own >= SATURATED * (time.monotonic() - self.began)
+        return min(MOST_STARVED_SECONDS, own if saturated else waited)
 
     @property
     def waited(self) -> bool:

@@ -45,6 +45,22 @@ def test_a_service_that_hangs_is_given_up_in_time() -> None:
     assert asyncio.run(ask()) < (ANSWER_SECONDS + 0.5) * slowness()
 
 
+def test_calls_that_wait_for_each_other_in_the_interpreter_are_waited_for() -> None:
+    """A burst of requests, each of which computes: none of them has waited for a service."""
+
+    def compute() -> float:
+        began, spent = time.monotonic(), time.thread_time()
+        while time.thread_time() - spent < 0.25:
+            pass
+        return time.monotonic() - began
+
+    async def ask() -> list[float]:
+        pool = Pool(8)
+        return await asyncio.gather(*(pool.run(compute) for _ in range(8)))
+
+    assert max(asyncio.run(ask())) > ANSWER_SECONDS, "it took no longer than a service may"
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="this kernel does not say who waits")
 def test_a_call_that_waits_for_the_processor_alone_is_waited_for() -> None:
     done = subprocess.run([sys.executable, "-c", CROWD], capture_output=True, text=True, check=False)

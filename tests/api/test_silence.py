@@ -23,6 +23,7 @@ from tests.proxy import Mode, Proxy, proxied
 
 IN_TIME = 2.0  # seconds
 AT_ONCE = 0.5
+APART = 0.01  # between two calls: it is the waiting that is tried, not how many one processor can begin at once
 LINES = b'{"prompt": "a hen"}\n'
 # What each call is sent. Whatever is not here is sent nothing, or an empty object
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
@@ -155,7 +156,7 @@ def test_a_hundred_requests_that_hang_delay_none_that_needs_nothing_of_them(
 
     async def ask() -> tuple[list[Answer], list[Answer]]:
         crowd = asyncio.ensure_future(_ask(site, hanging))
-        await asyncio.sleep(0.3)  # they have come
+        await asyncio.sleep(len(hanging) * APART)  # they have come, and none has been given up
         return await _ask(site, others), await crowd
 
     with silent(site, "swallow", service):
@@ -191,7 +192,8 @@ async def _ask(site: Site, asked: list[tuple[str, str]]) -> list[Answer]:
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=site.url, headers=headers, timeout=60, limits=limits) as client:
 
-        async def ask(method: str, path: str) -> Answer:
+        async def ask(number: int, method: str, path: str) -> Answer:
+            await asyncio.sleep(number * APART)
             sent = BODIES.get((method, path), {"json": {}} if method == "POST" else {})
             request, began = client.build_request(method, path, **sent), time.monotonic()
             answer = await client.send(request, stream=True)
@@ -199,7 +201,8 @@ async def _ask(site: Site, asked: list[tuple[str, str]]) -> list[Answer]:
             await answer.aclose()
             return Answer(method, path, answer.status_code, seconds, "retry-after" in answer.headers)
 
-        return await asyncio.gather(*(ask(method, path) for method, path in asked if method != "DELETE"))
+        calls = [call for call in asked if call[0] != "DELETE"]
+        return await asyncio.gather(*(ask(number, *call) for number, call in enumerate(calls)))
 
 
 async def _recover(site: Site) -> None:
